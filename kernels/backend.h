@@ -1,0 +1,160 @@
+// START HERE. The mathematics of a forward pass as a dozen coarse verbs on views; CPU and CUDA stand behind it.
+//
+// The contract that the whole system rests on: *a row's result depends on that row, the weights and its role, never on
+// how many rows, threads, requests or ranks share the call*, bit for bit, inside one numerics id.
+//
+// Verbs enqueue on a Stream; results are there after Stream::wait(). The CPU stream runs a verb at once. Views must
+// stay alive until then. Shapes are CHECKed. Verbs throw nothing; allocate() throws std::bad_alloc;
+// kernels include nothing of ours, so no protocol::Error either.
+//
+// Threads: one thread at a time calls a backend; it spreads the work over its pool.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/kv_format.h"
+#include "kernels/thread_pool.h"
+#include "kernels/views.h"
+
+namespace rotulus::kernels {
+
+// Prefill rows are computed with weights dequantized into float32 panels; decode rows with a product that reads the
+// quantized weights once. Both are exact to the bit for any number of rows; they differ from each other in rounding.
+enum class Role : std::uint8_t { prefill, decode };
+
+enum class MemoryKind : std::uint8_t { host, device };
+
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual void wait() = 0;
+};
+
+// Zeroed memory, 64-byte aligned, in huge pages where it is large.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual std::byte* data() = 0;
+  virtual std::size_t bytes() const = 0;
+};
+
+// A weight in the backend's own layout; still quantized. Made once by Backend::pack.
+class PackedWeight {
+ public:
+  virtual ~PackedWeight() = default;
+  virtual std::size_t rows() const = 0;     // outputs
+  virtual std::size_t columns() const = 0;  // inputs
+  virtual std::size_t bytes() const = 0;
+};
+
+// Rotary embedding. Pair j of a head turns by position * base^(-2j / dims). The angle is computed and reduced in
+// double, a pure function of the position. Only the first `dims` entries of a head turn.
+enum class RopePairing : std::uint8_t { neighbours /* (2j, 2j+1): GGUF llama */, halves /* (j, j + dims/2) */ };
+struct Rope {
+  std::uint32_t dims = 0;  // 0: no rotation
+  double base = 10000.0;
+  RopePairing pairing = RopePairing::neighbours;
+};
+
+// Attention of query rows over a list of stripes, one partial for each node of `nodes`.
+//
+// For each row, head and lane: the lane's stripes are folded in order with one online-softmax update per stripe
+// (absent and masked keys add exact zeros). The lanes' partials are merged along the fixed binary tree over lanes
+// (merge below; an empty lane is its identity). parts[n] receives the tree's value at nodes[n]. A lane outside all
+// nodes must have no stripe.
+//
+//   score(i, k) = scale * <rope(q_i, position_i - shift), key_k>,  key k visible iff position_k <= position_i
+//   lse = ln sum exp(score),  out = sum exp(score - lse) * value_k            (Milakov & Gimelshein 2018)
+struct LaneSpan {
+  std::uint32_t first = 0;  // aligned to size
+  std::uint32_t size = 0;   // a power of two
+};
+struct AttendTask {
+  KvFormat format;
+  std::uint32_t query_heads = 0;           // a multiple of kv_heads; heads h·g … h·g+g-1 share KV head h
+  std::size_t rows = 0;
+  const float* queries = nullptr;          // [rows, query_heads, head_dim], not rotated
+  const std::int64_t* positions = nullptr; // [rows], document positions
+  Rope rope;
+  float scale = 0;                         // 1/sqrt(head_dim)
+  std::span<const KvBlock> blocks;
+  std::span<const Stripe> stripes;         // ordered by (lane, position)
+  std::span<const LaneSpan> nodes;         // disjoint, ascending
+  std::span<const Partial> parts;          // one per node
+  std::function<void()> progress;          // called between tiles by the calling thread; may be empty
+};
+
+// out_i = sum_n exp(lse_in - lse_i) * part_n.out_i merged pairwise as a tree; see merge_tree.
+struct MergeTask {
+  std::size_t rows = 0;
+  std::uint32_t query_heads = 0;
+  std::uint32_t head_dim = 0;
+  std::span<const LaneSpan> nodes;         // disjoint; any order; of any sizes of the tree
+  std::span<const ConstPartial> parts;     // one per node
+  ConstPartial tail;                       // merged last; out == nullptr: none
+  Partial into;                            // may not alias
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // Names what determines the bits: the ISA row, the arithmetic and the version of the kernels, e.g. "avx512.f32.1".
+  virtual const std::string& numerics_id() const = 0;
+  virtual std::size_t thread_count() const = 0;
+
+  virtual std::unique_ptr<Stream> make_stream() = 0;
+  virtual std::unique_ptr<Buffer> allocate(std::size_t bytes, MemoryKind kind) = 0;
+  virtual std::unique_ptr<PackedWeight> pack(const WeightSource& source) = 0;
+
+  // y[i] = W x[i].  x [rows, inputs], y [rows, outputs]; may not alias.
+  virtual void matmul(Stream&, Role role, const PackedWeight& weight, ConstMatrix x, Matrix y) = 0;
+
+  // y[i] = dequantized row ids[i] of a weight as it lies in the file.
+  virtual void embed(Stream&, const WeightSource& table, std::span<const std::uint32_t> ids, Matrix y) = 0;
+
+  // y[i] = x[i] / sqrt(mean(x[i]^2) + epsilon) * weight.  May alias.                           (RMSNorm)
+  virtual void norm(Stream&, ConstMatrix x, std::span<const float> weight, float epsilon, Matrix y) = 0;
+
+  // into[i] += x[i].
+  virtual void add(Stream&, ConstMatrix x, Matrix into) = 0;
+
+  // y[i] = silu(gate[i]) * up[i].  y may alias gate or up.
+  virtual void silu_multiply(Stream&, ConstMatrix gate, ConstMatrix up, Matrix y) = 0;
+
+  // Turns `heads` heads of each row in place, by the row's position.  x [rows, heads * head_dim]
+  virtual void rotate(Stream&, const Rope& rope, std::uint32_t heads, std::span<const std::int64_t> positions,
+                      Matrix x) = 0;
+
+  // Writes keys (rotated) and values of x.rows tokens into their stored form, from row `first_row` of `block` on.
+  // keys, values [rows, kv_heads * head_dim]; block: format.block_bytes(), zeroed before its first row.
+  virtual void append(Stream&, const KvFormat& format, ConstMatrix keys, ConstMatrix values, std::uint32_t first_row,
+                      std::byte* block) = 0;
+
+  virtual void attend(Stream&, const AttendTask& task) = 0;
+
+  // Merges nodes of the lane tree up to the root, then the tail. merge(a, b): an empty side is the identity, bit for
+  // bit; otherwise m = max(lse_a, lse_b), w_x = exp(lse_x - m), out = (w_a out_a + w_b out_b) / (w_a + w_b),
+  // lse = m + ln(w_a + w_b), the lower lanes on side a.
+  virtual void merge(Stream&, const MergeTask& task) = 0;
+};
+
+// The instruction-set rows of the CPU backend, slowest first. `automatic` takes the best that this machine runs.
+enum class Isa : std::uint8_t { automatic, scalar, avx512 };
+std::string to_string(Isa isa);
+bool parse_isa(const std::string& name, Isa& isa);
+std::vector<Isa> supported_isas();
+
+// Throws std::invalid_argument naming the row if this machine cannot run it (kernels know no protocol::Error).
+std::unique_ptr<Backend> make_cpu_backend(Isa isa, std::size_t thread_count);
+
+// nullptr where the project was built without CUDA, or no device is present.
+std::unique_ptr<Backend> make_cuda_backend();
+
+}  // namespace rotulus::kernels

@@ -1,0 +1,48 @@
+// Every limit of the project in one place. Each has a test that meets it.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace rotulus::protocol {
+
+using namespace std::chrono_literals;
+
+// Control plane.
+inline constexpr std::size_t kMaxFrameBytes = 1u << 20;            // one message, framing included
+inline constexpr std::size_t kMaxQueuedFrameBytes = 8u << 20;      // per connection; then the producer waits
+inline constexpr std::size_t kTokenizePieceBytes = 256u << 10;     // document bytes in one message
+inline constexpr std::size_t kTokenIdsPerMessage = 128u << 10;     // token ids in one message
+inline constexpr auto kHeartbeatInterval = 500ms;
+inline constexpr auto kLeaseTimeout = 8s;                          // silence after which a peer counts as lost
+inline constexpr auto kHelloTimeout = 10s;
+inline constexpr auto kWorkerGroupTimeout = 30s;                   // a stream waits this long for a new group
+
+// Data plane.
+inline constexpr std::size_t kRingMessageBytes = 4u << 20;
+inline constexpr auto kExchangeTimeout = 20s;                      // extended while the peer reports progress
+
+// HTTP.
+inline constexpr std::size_t kMaxJsonBodyBytes = 64u << 20;
+inline constexpr std::uint64_t kMaxDocumentBytes = 8ull << 30;
+inline constexpr std::size_t kMaxHeaderBytes = 8u << 10;
+inline constexpr std::size_t kMaxJsonDepth = 32;
+inline constexpr std::size_t kMaxStreamBufferBytes = 1u << 20;     // per event stream; a slower client is cut off
+
+// Requests.
+inline constexpr std::uint32_t kMaxLogprobs = 20;
+inline constexpr std::uint32_t kMaxStopStrings = 16;
+inline constexpr std::size_t kMaxStopStringBytes = 1024;
+inline constexpr std::size_t kMaxRunningRequests = 64;
+inline constexpr std::size_t kMaxWaitingRequests = 512;
+inline constexpr std::size_t kMaxMetadataBytes = 16u << 10;
+
+// Tokenizer.
+inline constexpr std::size_t kMaxPreTokenBytes = 64u << 20;
+
+// Store.
+inline constexpr std::size_t kMaxWriteBatchBytes = 8u << 20;
+inline constexpr std::uint32_t kMaxRanks = 256;                    // one lane each
+
+}  // namespace rotulus::protocol
