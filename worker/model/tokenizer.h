@@ -1,0 +1,81 @@
+// Text to token ids and back, from the vocabulary inside a GGUF. Byte-level BPE.
+//
+// The text is cut into pre-tokens by the pattern that the file names, each pre-token is merged by rank. Special
+// (control) tokens are never parsed out of text: a document that contains "<|im_end|>" is text.
+//
+// Threads: a Tokenizer is immutable after construction; its const methods are safe from several threads at once.
+// Errors:  Error{unsupported} names a tokenizer or pre-tokenizer we do not have; Error{malformed_file} a bad vocabulary.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "protocol/ids.h"
+#include "worker/model/gguf_file.h"
+
+namespace rotulus::worker {
+
+using protocol::TokenId;
+
+// How the special tokens of a vocabulary are treated inside text.
+enum class SpecialTokens : std::uint8_t { as_text, parse };
+
+class TokenStream;
+
+class Tokenizer final {
+ public:
+  explicit Tokenizer(const GgufFile& file);  // copies what it needs
+  ~Tokenizer();
+  Tokenizer(const Tokenizer&) = delete;
+  Tokenizer& operator=(const Tokenizer&) = delete;
+
+  std::uint32_t vocabulary_size() const;
+  std::optional<TokenId> bos() const;  // only where the file asks to add it (add_bos_token)
+  std::optional<TokenId> eos() const;
+  bool ends_generation(TokenId id) const;               // eos, eot and their kin, as the file and its names say
+  std::optional<TokenId> find_special(std::string_view text) const;
+
+  // The ids of `text`; never adds BOS. Any bytes are allowed: invalid UTF-8 round-trips.
+  // Throws Error{invalid_argument} with the offset if one pre-token exceeds limits.h kMaxPreTokenBytes.
+  std::vector<TokenId> encode(std::string_view text, SpecialTokens special = SpecialTokens::as_text) const;
+
+  // The bytes that a token stands for; a control token stands for its text if `special_text`, else for nothing.
+  std::string_view bytes(TokenId id, bool special_text = false) const;
+  std::string decode(const std::vector<TokenId>& ids, bool special_text = false) const;
+
+ private:
+  friend class TokenStream;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Encodes a document that arrives in pieces of any size. The ids are those of encode() over the whole text: a match
+// that touches the end of what has arrived is not final. Memory is bounded by the longest pre-token.
+class TokenStream final {
+ public:
+  explicit TokenStream(const Tokenizer& tokenizer);  // the tokenizer must outlive the stream
+  ~TokenStream();
+
+  void append(std::string_view piece, std::vector<TokenId>& ids);  // adds the ids that are now final
+  void finish(std::vector<TokenId>& ids);                          // the rest; the stream is empty afterwards
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Turns the tokens of a running answer into text, holding back the bytes of an unfinished UTF-8 character.
+class TextStream final {
+ public:
+  std::string append(std::string_view bytes);  // whole characters that are now complete; invalid bytes become U+FFFD
+  std::string finish();                        // what is left, as U+FFFD where it is not a character
+
+ private:
+  std::string held_;
+};
+
+}  // namespace rotulus::worker
