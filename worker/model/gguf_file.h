@@ -17,12 +17,9 @@
 #include <variant>
 #include <vector>
 
-namespace rotulus::worker {
+#include "worker/model/ggml_type.h"
 
-// Type numbers as in the file (ggml). Only those that kernels::WeightType knows can be loaded as weights; the others
-// are known by name and size so that a file is refused by its name and not by a parse error.
-enum class GgmlType : std::uint32_t {};
-std::string_view to_string(GgmlType type);
+namespace rotulus::worker {
 
 using GgufArray = std::variant<std::vector<std::int64_t>, std::vector<std::uint64_t>, std::vector<double>,
                                std::vector<bool>, std::vector<std::string_view>>;
