@@ -1,0 +1,28 @@
+// The few collective patterns of a step, on point-to-point messages, in a fixed order with fixed tags: all ranks call
+// the same ones in the same order. Each waits with limits.h kExchangeTimeout.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "worker/parallel/transport.h"
+
+namespace rotulus::worker {
+
+// From `root` to all; the size travels first.
+void broadcast(Transport& transport, std::uint32_t root, std::vector<std::byte>& bytes);
+
+// To `root`: result[r] is what rank r gave; empty elsewhere.
+std::vector<std::vector<std::byte>> gather(Transport& transport, std::uint32_t root, std::span<const std::byte> bytes);
+
+// Any sizes, each side knows them: send[r] goes to rank r, receive[r] comes from it. The own entry is copied.
+// Messages longer than limits.h kRingMessageBytes are cut.
+void exchange(Transport& transport, std::span<const std::span<const std::byte>> send,
+              std::span<const std::span<std::byte>> receive);
+
+// As exchange(), where only the sender knows the sizes.
+std::vector<std::vector<std::byte>> exchange_unsized(Transport& transport,
+                                                     std::span<const std::vector<std::byte>> send);
+
+}  // namespace rotulus::worker
