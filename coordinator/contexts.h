@@ -1,0 +1,85 @@
+// START HERE. The contexts of this store: their lives from submission to deletion, as the API sees them.
+//
+// A context is in the catalogue from the moment it is accepted; what the catalogue says survives any kill. Its chunks
+// are computed one after the other by the worker group and become visible by one synced catalogue record each.
+//
+//   queued -> in_progress -> completed          (a damaged chunk takes it back to in_progress until it is repaired)
+//        \________\______-> failed | cancelled
+//
+// Threads: everything here runs on the coordinator's one event loop; nothing blocks it. Errors: Error{not_found},
+// {conflict}, {invalid_argument}, {storage_full}, {unavailable}.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/spool.h"
+#include "protocol/messages.h"
+
+namespace rotulus::coordinator {
+
+using protocol::ContextId;
+
+enum class ContextStatus : std::uint8_t { queued, in_progress, completed, failed, cancelled };
+std::string_view to_string(ContextStatus status);
+
+struct ContextProgress {
+  std::uint64_t total = 0;       // tokens; 0 while the document is being tokenized
+  std::uint64_t processed = 0;   // tokens computed
+  std::uint64_t committed = 0;   // tokens durable
+  std::int64_t time_ms = 0;      // spent computing
+  std::int64_t eta_ms = -1;      // -1: not known yet
+};
+
+struct ContextView {
+  ContextId id;
+  ContextStatus status = ContextStatus::queued;
+  std::string phase;             // "tokenizing", "computing", "" when it rests
+  protocol::ContextDescription description;
+  protocol::ContextParameters parameters;
+  ContextProgress progress;
+  std::uint64_t source_bytes = 0;
+  std::uint64_t kv_bytes = 0;               // of the committed chunks
+  std::uint64_t chunks_committed = 0;
+  std::uint64_t chunks_repaired = 0;
+  bool numerics_changed = false;            // its numerics id is not the running one
+  std::vector<std::string> absent_volumes;  // hex ids of volumes it needs and no rank holds
+  std::optional<protocol::Error> last_error;
+};
+
+// What a new context is made of. `description.token_count` and times are filled in here.
+struct NewContext {
+  protocol::ContextDescription description;
+  SpooledDocument document;
+};
+
+// An entry of a context's event stream; `sequence` ascends by one per context.
+struct ContextEvent {
+  std::uint64_t sequence = 0;
+  ContextView view;
+};
+
+class Contexts {
+ public:
+  virtual ~Contexts() = default;
+
+  // Durable when `done` is called with the view (or an error): the document is in the spool, the record is synced.
+  virtual void create(NewContext context, std::function<void(std::optional<protocol::Error>, ContextView)> done) = 0;
+
+  virtual std::optional<ContextView> find(ContextId id) const = 0;
+  // Newest first; anonymous ones are left out. `after` names the last one of the page before.
+  virtual std::vector<ContextView> list(std::optional<ContextId> after, std::size_t limit) const = 0;
+
+  virtual ContextView cancel(ContextId id) = 0;  // throws Error{not_found}; a finished one is returned as it is
+  // Erased from the catalogue when `done` is called; its bytes are gone from the volumes held. {not_found} otherwise.
+  virtual void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) = 0;
+
+  // Called on each change, at once with the present view. Unsubscribes when the returned handle is destroyed.
+  virtual std::shared_ptr<void> subscribe(ContextId id, std::function<void(const ContextEvent&)> on_event) = 0;
+};
+
+}  // namespace rotulus::coordinator
