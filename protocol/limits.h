@@ -41,6 +41,10 @@ inline constexpr std::size_t kMaxMetadataBytes = 16u << 10;
 // Tokenizer.
 inline constexpr std::size_t kMaxPreTokenBytes = 64u << 20;
 
+// Model files.
+inline constexpr std::size_t kMaxGgufEntries = 64u << 10;          // metadata keys, and tensors
+inline constexpr std::size_t kMaxGgufArrayBytes = 32u << 20;       // all metadata arrays as they lie in memory
+
 // Store.
 inline constexpr std::size_t kMaxWriteBatchBytes = 8u << 20;
 inline constexpr std::uint32_t kMaxRanks = 256;                    // one lane each

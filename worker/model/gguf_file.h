@@ -2,7 +2,9 @@
 // against the file's size before it is used, so that nothing read later can leave the file.
 //
 // Threads: immutable after open; safe anywhere. Lifetime: views point into the mapping and die with the GgufFile.
-// Errors:  Error{malformed_file} says what is wrong at which byte; Error{unsupported} names what we do not read.
+// Errors:  Error{malformed_file} says what is wrong at which byte; Error{unsupported} names what we do not read;
+//          Error{not_found, unavailable} where the file cannot be opened. A malformed file allocates at most 64 MiB.
+// Trap:    a file that is cut short while it is mapped ends the process (SIGBUS): replace model files, never rewrite.
 #pragma once
 
 #include <cstddef>
