@@ -22,14 +22,14 @@ struct RankView {
 };
 
 struct ClusterView {
-  bool is_ready = false;              // all ranks have said hello and all volumes are reconciled
-  std::string state;                  // "waiting for workers: 1 of 2 ranks", "reconciling", "ready", "draining"
+  bool is_ready = false;  // all ranks have said hello and all volumes are reconciled
+  std::string state;      // "waiting for workers: 1 of 2 ranks", "reconciling", "ready", "draining"
   protocol::Epoch epoch;
   protocol::StoreId store;
-  std::optional<protocol::ModelFacts> model;            // of the present or last group
+  std::optional<protocol::ModelFacts> model;  // of the present or last group
   std::optional<protocol::ContextParameters> parameters;
   std::vector<RankView> ranks;
-  std::vector<std::string> refused;   // volumes or workers that were turned away, and why
+  std::vector<std::string> refused;  // volumes or workers that were turned away, and why
 };
 
 class Cluster {
@@ -41,7 +41,8 @@ class Cluster {
   // Each answers once, with an error {unavailable} when no worker group is ready.
   using TextDone = std::function<void(std::optional<protocol::Error>, std::string text)>;
   using IdsDone = std::function<void(std::optional<protocol::Error>, std::vector<protocol::TokenId> ids)>;
-  using PiecesDone = std::function<void(std::optional<protocol::Error>, std::string text, std::vector<std::string> pieces)>;
+  using PiecesDone =
+      std::function<void(std::optional<protocol::Error>, std::string text, std::vector<std::string> pieces)>;
   virtual void encode(protocol::EncodeText request, IdsDone done) = 0;
   virtual void decode(std::vector<protocol::TokenId> ids, PiecesDone done) = 0;
   virtual void render(std::vector<protocol::ChatMessage> messages, TextDone done) = 0;

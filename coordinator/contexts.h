@@ -28,22 +28,22 @@ enum class ContextStatus : std::uint8_t { queued, in_progress, completed, failed
 std::string_view to_string(ContextStatus status);
 
 struct ContextProgress {
-  std::uint64_t total = 0;       // tokens; 0 while the document is being tokenized
-  std::uint64_t processed = 0;   // tokens computed
-  std::uint64_t committed = 0;   // tokens durable
-  std::int64_t time_ms = 0;      // spent computing
-  std::int64_t eta_ms = -1;      // -1: not known yet
+  std::uint64_t total = 0;      // tokens; 0 while the document is being tokenized
+  std::uint64_t processed = 0;  // tokens computed
+  std::uint64_t committed = 0;  // tokens durable
+  std::int64_t time_ms = 0;     // spent computing
+  std::int64_t eta_ms = -1;     // -1: not known yet
 };
 
 struct ContextView {
   ContextId id;
   ContextStatus status = ContextStatus::queued;
-  std::string phase;             // "tokenizing", "computing", "" when it rests
+  std::string phase;  // "tokenizing", "computing", "" when it rests
   protocol::ContextDescription description;
   protocol::ContextParameters parameters;
   ContextProgress progress;
   std::uint64_t source_bytes = 0;
-  std::uint64_t kv_bytes = 0;               // of the committed chunks
+  std::uint64_t kv_bytes = 0;  // of the committed chunks
   std::uint64_t chunks_committed = 0;
   std::uint64_t chunks_repaired = 0;
   bool numerics_changed = false;            // its numerics id is not the running one

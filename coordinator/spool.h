@@ -9,8 +9,9 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "protocol/ids.h"
 
@@ -41,5 +42,12 @@ class SpoolWriter final {
   int file_ = -1;
   std::uint64_t bytes_ = 0;
 };
+
+// Up to `bytes` bytes of a finished document from `offset`; fewer only at its end.
+std::string read_spooled(const SpooledDocument& document, std::uint64_t offset, std::size_t bytes);
+
+// Makes the directory, and removes from it what no context of the catalogue needs: parts of an earlier life, orphans.
+// Returns how many files were removed.
+std::size_t clean_spool(const std::filesystem::path& spool_directory, const std::vector<std::filesystem::path>& needed);
 
 }  // namespace rotulus::coordinator
