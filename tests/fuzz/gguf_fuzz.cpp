@@ -1,10 +1,11 @@
-// Any bytes are either a GGUF file whose tensors lie inside it, or an Error.
+// Any bytes are either a GGUF file whose tensors lie inside it and whose numbers make a model, or an Error.
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
 #include "protocol/error.h"
 #include "worker/model/gguf_file.h"
+#include "worker/model/hyperparameters.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto bytes = std::as_bytes(std::span(data, size));
@@ -15,6 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       last = tensor.bytes.front();
       last = tensor.bytes.back();
     }
+    rotulus::worker::read_hyperparameters(file);
   } catch (const rotulus::protocol::Error& error) {
     CHECK(error.code() == rotulus::protocol::ErrorCode::malformed_file ||
               error.code() == rotulus::protocol::ErrorCode::unsupported,

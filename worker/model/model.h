@@ -3,8 +3,6 @@
 // One model is shared by everything in a rank. Immutable after load; views are safe anywhere.
 #pragma once
 
-#include <array>
-#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -12,23 +10,9 @@
 
 #include "kernels/backend.h"
 #include "worker/model/gguf_file.h"
+#include "worker/model/hyperparameters.h"
 
 namespace rotulus::worker {
-
-struct Hyperparameters {
-  std::string architecture;           // "llama"
-  std::string name;                   // general.name, or the file's name
-  std::uint32_t layers = 0;
-  std::uint32_t embedding = 0;        // width of a row
-  std::uint32_t feed_forward = 0;
-  std::uint32_t query_heads = 0;
-  std::uint32_t kv_heads = 0;
-  std::uint32_t head_dim = 0;
-  std::uint32_t vocabulary = 0;
-  std::uint32_t context_length = 0;   // the trained window
-  float norm_epsilon = 0;
-  kernels::Rope rope;
-};
 
 struct Layer {
   std::vector<float> attention_norm;              // [embedding]
@@ -43,12 +27,12 @@ struct Layer {
 };
 
 struct Model {
-  GgufFile file;                                  // kept mapped: the embedding table is read from it
+  GgufFile file;  // kept mapped: the embedding table is read from it
   Hyperparameters hyperparameters;
-  kernels::WeightSource embeddings;               // [vocabulary, embedding], in the file's form
+  kernels::WeightSource embeddings;  // [vocabulary, embedding], in the file's form
   std::vector<Layer> layers;
-  std::vector<float> output_norm;                 // [embedding]
-  std::unique_ptr<kernels::PackedWeight> head;    // [vocabulary, embedding]; the embeddings where the file ties them
+  std::vector<float> output_norm;               // [embedding]
+  std::unique_ptr<kernels::PackedWeight> head;  // [vocabulary, embedding]; the embeddings where the file ties them
 
   // Hex SHA-256. `fingerprint` covers hyperparameters and all weights; `tokenizer_fingerprint` the tokenizer's
   // metadata. Equal files give equal fingerprints; a changed weight byte changes them.
