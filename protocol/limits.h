@@ -22,6 +22,7 @@ inline constexpr auto kWorkerGroupTimeout = 30s;                   // a stream w
 // Data plane.
 inline constexpr std::size_t kRingMessageBytes = 4u << 20;
 inline constexpr auto kExchangeTimeout = 20s;                      // extended while the peer reports progress
+inline constexpr auto kBeaconInterval = 1000ms;                    // between two such reports
 
 // HTTP.
 inline constexpr std::size_t kMaxJsonBodyBytes = 64u << 20;

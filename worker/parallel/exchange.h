@@ -10,6 +10,9 @@
 
 namespace rotulus::worker {
 
+// The tags below are used here.
+inline constexpr std::uint32_t kFirstFreeTag = 16;
+
 // From `root` to all; the size travels first.
 void broadcast(Transport& transport, std::uint32_t root, std::vector<std::byte>& bytes);
 

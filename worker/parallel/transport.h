@@ -8,7 +8,8 @@
 // Errors:  Error{transport_lost} names the peer and what was awaited when a deadline passes or a peer is gone. A posted
 //          message cannot be taken back, so after that the worker group is over.
 // Nothing moves unless a rank calls: progress() is called between tiles of a long computation. A deadline counts the
-// time in which the awaited peer made no progress, so that a long tile is not a loss.
+// time in which the awaited peer made no progress (liveness.h), so that a long computation is not a loss, but a rank
+// that does not call for as long as a deadline is.
 #pragma once
 
 #include <chrono>
@@ -17,6 +18,8 @@
 #include <memory>
 #include <span>
 #include <vector>
+
+#include "protocol/limits.h"
 
 namespace rotulus::worker {
 
@@ -43,13 +46,14 @@ class Transport {
 struct LocalFaults {
   std::chrono::microseconds max_delay{0};  // each message is held back for a random time up to this
   std::uint64_t seed = 1;
+  std::chrono::milliseconds beacon_interval = protocol::kBeaconInterval;
 };
 std::vector<std::unique_ptr<Transport>> make_local_transports(std::uint32_t size, const LocalFaults& faults = {});
 // After this, every wait that involves `rank` ends in Error{transport_lost}.
 void lose_rank(Transport& any_of_the_group, std::uint32_t rank);
 
-// MPI_COMM_WORLD; MPI is initialised before (FUNNELED) and finalised after by main.
-std::unique_ptr<Transport> make_mpi_transport();
+// MPI_COMM_WORLD; MPI is initialised before (FUNNELED) and finalised after by main. Made by all ranks together.
+std::unique_ptr<Transport> make_mpi_transport(std::chrono::milliseconds beacon_interval = protocol::kBeaconInterval);
 
 // nullptr where the project was built without NCCL.
 std::unique_ptr<Transport> make_nccl_transport();
