@@ -54,11 +54,13 @@ bool is_off(const GgufFile& file, std::string_view key) {
 }
 
 void refuse_unknown_keys(const GgufFile& file) {
-  for (const auto& [key, value] : file.metadata()) {
-    if (!key.starts_with(kPrefix) || std::find(kReadKeys.begin(), kReadKeys.end(), key) != kReadKeys.end()) continue;
+  for (const auto& entry : file.metadata()) {
+    const std::string_view key = entry.first;
+    const bool is_read = std::find(kReadKeys.begin(), kReadKeys.end(), key) != kReadKeys.end();
+    if (!key.starts_with(kPrefix) || is_read || is_off(file, key)) continue;
     const auto feature = std::find_if(kFeatures.begin(), kFeatures.end(),
-                                      [&key](const Feature& feature) { return key.starts_with(feature.key); });
-    if (!is_off(file, key)) refuse(key, feature->asks_for, feature->way_out);
+                                      [key](const Feature& feature) { return key.starts_with(feature.key); });
+    refuse(key, feature->asks_for, feature->way_out);  // the last feature matches every key
   }
 }
 
