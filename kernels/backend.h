@@ -77,17 +77,17 @@ struct LaneSpan {
 };
 struct AttendTask {
   KvFormat format;
-  std::uint32_t query_heads = 0;           // a multiple of kv_heads; heads h·g … h·g+g-1 share KV head h
+  std::uint32_t query_heads = 0;  // a multiple of kv_heads; heads h·g … h·g+g-1 share KV head h
   std::size_t rows = 0;
-  const float* queries = nullptr;          // [rows, query_heads, head_dim], not rotated
-  const std::int64_t* positions = nullptr; // [rows], document positions
+  const float* queries = nullptr;           // [rows, query_heads, head_dim], not rotated
+  const std::int64_t* positions = nullptr;  // [rows], document positions
   Rope rope;
-  float scale = 0;                         // 1/sqrt(head_dim)
+  float scale = 0;  // 1/sqrt(head_dim)
   std::span<const KvBlock> blocks;
-  std::span<const Stripe> stripes;         // ordered by (lane, position)
-  std::span<const LaneSpan> nodes;         // disjoint, ascending
-  std::span<const Partial> parts;          // one per node
-  std::function<void()> progress;          // called between tiles by the calling thread; may be empty
+  std::span<const Stripe> stripes;  // ordered by (lane, position)
+  std::span<const LaneSpan> nodes;  // disjoint, ascending
+  std::span<const Partial> parts;   // one per node
+  std::function<void()> progress;   // called between tiles by the calling thread; may be empty
 };
 
 // out_i = sum_n exp(lse_in - lse_i) * part_n.out_i merged pairwise as a tree; see merge_tree.
@@ -95,10 +95,10 @@ struct MergeTask {
   std::size_t rows = 0;
   std::uint32_t query_heads = 0;
   std::uint32_t head_dim = 0;
-  std::span<const LaneSpan> nodes;         // disjoint; any order; of any sizes of the tree
-  std::span<const ConstPartial> parts;     // one per node
-  ConstPartial tail;                       // merged last; out == nullptr: none
-  Partial into;                            // may not alias
+  std::span<const LaneSpan> nodes;      // disjoint; any order; of any sizes of the tree
+  std::span<const ConstPartial> parts;  // one per node
+  ConstPartial tail;                    // merged last; out == nullptr: none
+  Partial into;                         // may not alias
 };
 
 class Backend {

@@ -24,7 +24,9 @@ inline constexpr std::uint32_t kStripeTokens = 512;
 inline constexpr std::uint32_t kPageTokens = 16;
 
 std::string_view to_string(KvType type);
-inline std::size_t element_bytes(KvType type) { return type == KvType::f16 ? 2 : 4; }
+inline std::size_t element_bytes(KvType type) {
+  return type == KvType::f16 ? 2 : 4;
+}
 
 struct KvFormat {
   KvType type = KvType::f16;

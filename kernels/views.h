@@ -46,26 +46,26 @@ struct WeightSource {
 
 // One block of one layer, in its stored form (kv_format.h), as attention sees it.
 struct KvBlock {
-  const std::byte* data = nullptr;    // block_bytes(), 64-byte aligned
-  std::uint32_t token_count = 0;      // tokens in use, 1..128; the others add nothing, whatever their memory holds
-  std::int64_t first_position = 0;    // document position of its first token
-  std::int64_t shift = 0;             // the query at position i sees the block as if i were i - shift; 0 is exact
-  std::uint8_t page_mask = 0xff;      // bit p: the 16 tokens from 16p on are attended
+  const std::byte* data = nullptr;  // block_bytes(), 64-byte aligned
+  std::uint32_t token_count = 0;    // tokens in use, 1..128; the others add nothing, whatever their memory holds
+  std::int64_t first_position = 0;  // document position of its first token
+  std::int64_t shift = 0;           // the query at position i sees the block as if i were i - shift; 0 is exact
+  std::uint8_t page_mask = 0xff;    // bit p: the 16 tokens from 16p on are attended
 };
 
 // Up to four blocks that share one online-softmax update: one stripe of a context, or of a request's tail. Blocks are
 // given in ascending position, at most one per quarter of the stripe.
 struct Stripe {
-  std::uint32_t lane = 0;             // 0..255; stripes of one call are ordered by (lane, position)
-  std::uint32_t first_block = 0;      // index into AttendTask::blocks
-  std::uint32_t block_count = 0;      // 1..4
+  std::uint32_t lane = 0;         // 0..255; stripes of one call are ordered by (lane, position)
+  std::uint32_t first_block = 0;  // index into AttendTask::blocks
+  std::uint32_t block_count = 0;  // 1..4
 };
 
 // A partial attention: the attention of some queries over some keys. `out` is normalized; lse is the natural log of
 // the sum of exponentials, -inf where no key was seen (then out is zero). Only partials are ever combined.
 struct Partial {
-  float* out = nullptr;   // [rows, query_heads, head_dim]
-  float* lse = nullptr;   // [rows, query_heads]
+  float* out = nullptr;  // [rows, query_heads, head_dim]
+  float* lse = nullptr;  // [rows, query_heads]
 };
 struct ConstPartial {
   const float* out = nullptr;

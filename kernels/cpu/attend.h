@@ -1,0 +1,29 @@
+// The attend and merge verbs above the inner kernels: how work is cut into pieces, and the tree over lanes.
+#pragma once
+
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/buffer.h"
+#include "kernels/cpu/kernel_table.h"
+
+namespace rotulus::kernels::cpu {
+
+// What a verb runs on; owned by the backend.
+struct Machine {
+  const KernelTable& table;
+  ThreadPool& pool;
+  std::vector<Scratch> scratch;  // one for each thread of the pool
+  Scratch shared;                // for what the pieces of one call hand to each other
+};
+
+// A piece is (row tile x KV head x sub-tree of lanes): one decode row over many lanes still occupies all threads. The
+// sub-trees are nodes of the fixed tree, so the cut leaves no trace in the bits.
+void attend(Machine& machine, const AttendTask& task);
+
+void merge(Machine& machine, const MergeTask& task);
+
+// base^(-2j / dims) for the pairs of a rope.
+std::vector<double> inverse_frequencies(const Rope& rope);
+
+}  // namespace rotulus::kernels::cpu

@@ -1,0 +1,25 @@
+#include "kernels/cpu/avx512/kernels.h"
+
+namespace rotulus::kernels::cpu {
+
+const KernelTable& avx512_kernels() {
+  static constexpr KernelTable kTable = {
+      .name = "avx512",
+      .unpack_panel = avx512::unpack_panel,
+      .multiply_panel = avx512::multiply_panel,
+      .sum_blocks = avx512::sum_blocks,
+      .decode = avx512::decode,
+      .norm = avx512::norm,
+      .add = avx512::add,
+      .silu_multiply = avx512::silu_multiply,
+      .rope_table = avx512::rope_table,
+      .rotate = avx512::rotate,
+      .encode_f16 = avx512::encode_f16,
+      .fold_stripe = avx512::fold_stripe,
+      .scale = avx512::scale,
+      .blend = avx512::blend,
+  };
+  return kTable;
+}
+
+}  // namespace rotulus::kernels::cpu

@@ -1,0 +1,61 @@
+// exp of 16 floats, and reductions of a fixed shape.
+#pragma once
+
+#include <immintrin.h>
+
+namespace rotulus::kernels::cpu::avx512 {
+namespace {
+
+// 2^r - 1 for |r| <= 1/2, divided by r: a minimax fit of the relative error, 2e-9 before rounding. 2^0 is exactly 1.
+[[gnu::always_inline]] inline __m512 exp2_fraction(__m512 r) {
+  __m512 p = _mm512_set1_ps(0x1.41fbbcp-13f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.5f3e54p-10f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.3b2d4cp-7f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.c6aee8p-5f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.ebfbdcp-3f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.62e43p-1f));
+  return _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+}
+
+constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+// 2^x for x <= 0 in the lanes of `mask`; 0 in the others, and exactly 0 below 2^-126. NaN of NaN.
+[[gnu::always_inline]] inline __m512 exp2_masked(__mmask16 mask, __m512 x) {
+  const __mmask16 keep = _mm512_mask_cmp_ps_mask(mask, x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
+  const __m512 n = _mm512_roundscale_ps(x, kNearest);
+  return _mm512_maskz_scalef_ps(keep, exp2_fraction(_mm512_sub_ps(x, n)), n);
+}
+
+// e^x of any x; infinite above 104, 0 below -104, NaN of NaN.
+[[gnu::always_inline]] inline __m512 exp_any(__m512 x) {
+  // The second operand is returned where one is NaN: x stands there.
+  x = _mm512_min_ps(_mm512_set1_ps(104.0f), _mm512_max_ps(_mm512_set1_ps(-104.0f), x));
+  const __m512 log2e = _mm512_set1_ps(0x1.715476p+0f);
+  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, log2e), kNearest);
+  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.62e4p-1f), x);
+  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.7f7d1cp-20f), r);
+  return _mm512_scalef_ps(exp2_fraction(_mm512_mul_ps(r, log2e)), n);
+}
+
+// Sum of 16 lanes, halves upon halves.
+[[gnu::always_inline]] inline float sum_lanes(__m512 x) {
+  const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+  const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+
+[[gnu::always_inline]] inline float max_lanes(__m512 x) {
+  const __m256 a = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+  const __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 c = _mm_max_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
+}
+
+// The first `count` of 16 lanes.
+[[gnu::always_inline]] inline __mmask16 first_lanes(std::size_t count) {
+  return count >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << count) - 1);
+}
+
+}  // namespace
+}  // namespace rotulus::kernels::cpu::avx512

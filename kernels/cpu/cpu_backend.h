@@ -1,0 +1,40 @@
+// The CPU backend: checks shapes, cuts verbs into pieces for the pool, and calls the inner kernels of one ISA row.
+#pragma once
+
+#include "kernels/backend.h"
+#include "kernels/cpu/attend.h"
+
+namespace rotulus::kernels::cpu {
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(const KernelTable& table, std::size_t thread_count);
+
+  const std::string& numerics_id() const override { return numerics_id_; }
+  std::size_t thread_count() const override { return pool_.thread_count(); }
+  std::unique_ptr<Stream> make_stream() override;
+  std::unique_ptr<Buffer> allocate(std::size_t bytes, MemoryKind kind) override;
+  std::unique_ptr<PackedWeight> pack(const WeightSource& source) override;
+  void matmul(Stream&, Role role, const PackedWeight& weight, ConstMatrix x, Matrix y) override;
+  void embed(Stream&, const WeightSource& table, std::span<const std::uint32_t> ids, Matrix y) override;
+  void norm(Stream&, ConstMatrix x, std::span<const float> weight, float epsilon, Matrix y) override;
+  void add(Stream&, ConstMatrix x, Matrix into) override;
+  void silu_multiply(Stream&, ConstMatrix gate, ConstMatrix up, Matrix y) override;
+  void rotate(Stream&, const Rope& rope, std::uint32_t heads, std::span<const std::int64_t> positions,
+              Matrix x) override;
+  void append(Stream&, const KvFormat& format, ConstMatrix keys, ConstMatrix values, std::uint32_t first_row,
+              std::byte* block) override;
+  void attend(Stream&, const AttendTask& task) override;
+  void merge(Stream&, const MergeTask& task) override;
+
+ private:
+  // Calls task(row) for each row, over the pool where there is enough to do.
+  template <typename RowTask>
+  void for_rows(std::size_t rows, std::size_t columns, const RowTask& task);
+
+  std::string numerics_id_;
+  ThreadPool pool_;
+  Machine machine_;
+};
+
+}  // namespace rotulus::kernels::cpu

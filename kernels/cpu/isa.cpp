@@ -1,0 +1,65 @@
+// The rows of the CPU backend and which of them this machine runs.
+#include <stdexcept>
+
+#include "kernels/cpu/cpu_backend.h"
+
+namespace rotulus::kernels {
+namespace {
+
+bool machine_runs_avx512() {
+#ifdef ROTULUS_HAS_AVX512
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") &&
+         __builtin_cpu_supports("fma");
+#else
+  return false;
+#endif
+}
+
+const cpu::KernelTable& table_of(Isa isa) {
+#ifdef ROTULUS_HAS_AVX512
+  if (isa == Isa::avx512) return cpu::avx512_kernels();
+#endif
+  (void)isa;
+  return cpu::scalar_kernels();
+}
+
+}  // namespace
+
+std::string to_string(Isa isa) {
+  switch (isa) {
+    case Isa::automatic:
+      return "automatic";
+    case Isa::scalar:
+      return "scalar";
+    case Isa::avx512:
+      return "avx512";
+  }
+  return "?";
+}
+
+bool parse_isa(const std::string& name, Isa& isa) {
+  for (const Isa candidate : {Isa::automatic, Isa::scalar, Isa::avx512}) {
+    if (name != to_string(candidate)) continue;
+    isa = candidate;
+    return true;
+  }
+  return false;
+}
+
+std::vector<Isa> supported_isas() {
+  std::vector<Isa> isas{Isa::scalar};
+  if (machine_runs_avx512()) isas.push_back(Isa::avx512);
+  return isas;
+}
+
+std::unique_ptr<Backend> make_cpu_backend(Isa isa, std::size_t thread_count) {
+  const std::vector<Isa> isas = supported_isas();
+  if (isa == Isa::automatic) isa = isas.back();
+  for (const Isa supported : isas) {
+    if (supported == isa) return std::make_unique<cpu::CpuBackend>(table_of(isa), thread_count);
+  }
+  throw std::invalid_argument("this machine cannot run the ISA row \"" + to_string(isa) + "\"");
+}
+
+}  // namespace rotulus::kernels

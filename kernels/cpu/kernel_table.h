@@ -1,0 +1,135 @@
+// What an instruction-set row provides: the inner kernels of the verbs, on raw pointers, for one thread. What is above
+// them (shapes, cutting work into pieces, the tree over lanes, threads) is common to all rows and lies in cpu/*.cpp.
+//
+// The contract of backend.h is kept here: whatever a kernel adds up for one row, it adds in an order that depends on
+// the lengths of that row's own operands only. How many rows share a call leaves no trace.
+//
+// To add a row: write the functions below in cpu/<name>/, compiled as an object library with the flags of that row,
+// include nothing there that could emit a weak symbol (a test looks), and name its table in cpu/isa.cpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kv_format.h"
+#include "kernels/views.h"
+
+namespace rotulus::kernels::cpu {
+
+inline constexpr std::size_t kGroupOutputs = 16;  // outputs interleaved in a packed weight
+inline constexpr std::size_t kPanelColumns = 64;  // outputs of one float32 panel
+inline constexpr std::size_t kWeightBlock = 32;   // weights that share a scale
+
+// A packed weight: groups of 16 outputs (the last one padded with zeros), one after the other. A group holds, for
+// columns ascending,
+//
+//   F32, F16, BF16   [columns][16 outputs]
+//   Q8_0             per 32 columns: int8 [32][16], f16 scale [16]
+//   Q4_0, Q4_1       per 32 columns: uint32 [4][16], f16 scale [16], for Q4_1 f16 minimum [16].
+//                    Nibble n (lowest first) of word v is the weight of column 8v + n.
+//
+// so that a 64-byte vector holds one step of 16 outputs.
+struct PackedView {
+  WeightType type;
+  std::size_t rows;
+  std::size_t columns;
+  std::size_t group_bytes;
+  const std::byte* data;
+};
+
+// y[r][c] (+)= sum over k ascending of x[r][k] panel[k][c]: one chain in one accumulator, continued from y where
+// `accumulate` is set. panel [depth][64] in float32; columns 1..64.
+struct PanelProduct {
+  const float* x;
+  std::size_t x_stride;
+  std::size_t rows;
+  const float* panel;
+  std::size_t depth;
+  float* y;
+  std::size_t y_stride;
+  std::size_t columns;
+  bool accumulate;
+};
+
+// y[r][o] for the outputs o of groups [first_group, first_group + groups). block_sums [rows][columns / 32] as
+// sum_blocks gives them (used by Q4_1 only).
+struct DecodeProduct {
+  PackedView weight;
+  std::size_t first_group;
+  std::size_t groups;
+  const float* x;
+  std::size_t x_stride;
+  std::size_t rows;
+  const float* block_sums;
+  float* y;
+  std::size_t y_stride;
+};
+
+// How a head turns: cosines and sines [dims / 2] of one position; entries from `dims` on are only scaled.
+struct Rotation {
+  const float* cosines;
+  const float* sines;
+  std::uint32_t dims;
+  std::uint32_t head_dim;
+  bool neighbours;
+  float scale;
+};
+
+// One block of a stripe for one tile of query rows and one KV head. A row head is one query head of one row.
+struct FoldBlock {
+  const void* keys;             // [2 panels][head_dim][64 tokens]
+  const void* values;           // [128 tokens][head_dim]
+  const float* queries;         // [row_heads][head_dim], rotated for this block's shift, times scale * log2(e)
+  const std::uint32_t* limits;  // [row_heads]: the row head sees the first so many tokens of the block
+  std::uint32_t limit_max;      // the largest of them, > 0
+  std::uint8_t page_mask;       // != 0
+};
+
+// Folds one stripe into running online softmaxes (base 2): max, sum and out = sum exp2(score - max) * value.
+// Tokens past a row's limit and masked pages add nothing, whatever their memory holds.
+struct FoldStripe {
+  KvType type;
+  std::uint32_t head_dim;
+  std::size_t row_heads;
+  const FoldBlock* blocks;
+  std::uint32_t block_count;  // 1..4
+  float* out;                 // [row_heads][head_dim]
+  float* max;                 // [row_heads], -inf at first
+  float* sum;                 // [row_heads]
+  float* scratch;             // fold_scratch_floats(head_dim)
+  const void* next_keys;      // a prefetch hint: the keys of the stripe that follows, or nullptr
+};
+
+inline constexpr std::size_t kFoldRowHeads = 24;                 // row heads whose scores lie in scratch at once
+inline constexpr std::size_t kScoreStride = kStripeTokens + 16;  // not a power of two: rows would share cache sets
+constexpr std::size_t fold_scratch_floats(std::size_t head_dim) {
+  return 2 * kStripeTokens * head_dim + kFoldRowHeads * kScoreStride;
+}
+
+struct KernelTable {
+  const char* name;
+
+  void (*unpack_panel)(const PackedView& weight, std::size_t first_group, std::size_t groups, std::size_t first_column,
+                       std::size_t depth, float* panel);
+  void (*multiply_panel)(const PanelProduct& product);
+  void (*sum_blocks)(const float* x, std::size_t blocks, float* sums);
+  void (*decode)(const DecodeProduct& product);
+
+  void (*norm)(const float* x, const float* weight, float epsilon, std::size_t count, float* y);
+  void (*add)(const float* x, std::size_t count, float* into);
+  void (*silu_multiply)(const float* gate, const float* up, std::size_t count, float* y);
+  void (*rope_table)(double position, const double* inverse_frequencies, std::size_t pairs, float* cosines,
+                     float* sines);
+  void (*rotate)(const Rotation& rotation, const float* x, float* y);  // y may be x
+  void (*encode_f16)(const float* x, std::size_t count, std::uint16_t* y);
+
+  void (*fold_stripe)(const FoldStripe& fold);
+  void (*scale)(const float* x, float factor, std::size_t count, float* y);  // y = factor * x + 0; y may be x
+  // y = a_weight * a + b_weight * b; y may be a or b.
+  void (*blend)(const float* a, float a_weight, const float* b, float b_weight, std::size_t count, float* y);
+};
+
+const KernelTable& scalar_kernels();
+const KernelTable& avx512_kernels();
+
+}  // namespace rotulus::kernels::cpu

@@ -1,0 +1,85 @@
+#include "kernels/cpu/matmul.h"
+
+#include <algorithm>
+
+namespace rotulus::kernels::cpu {
+namespace {
+
+constexpr std::size_t kPanelDepth = 512;     // inputs of one panel: 128 KiB of float32, half of the smallest L2
+constexpr std::size_t kPiecesPerThread = 4;  // so that the last piece running leaves little idle time
+constexpr std::size_t kRowsPerPiece = 96;    // at least; fewer would not pay for dequantizing the panel again
+constexpr std::size_t kPanelGroups = kPanelColumns / kGroupOutputs;
+
+std::size_t ceil_div(std::size_t a, std::size_t b) {
+  return (a + b - 1) / b;
+}
+
+// Rows of a piece: as few as it takes to occupy the threads.
+std::size_t rows_per_piece(std::size_t rows, std::size_t panels, std::size_t threads) {
+  if (threads == 1) return rows;
+  const std::size_t cuts = std::clamp<std::size_t>(ceil_div(kPiecesPerThread * threads, panels), 1,
+                                                   std::max<std::size_t>(1, rows / kRowsPerPiece));
+  return ceil_div(ceil_div(rows, cuts), kFoldRowHeads) * kFoldRowHeads;
+}
+
+}  // namespace
+
+void multiply_prefill(Machine& machine, const PackedView& weight, ConstMatrix x, Matrix y) {
+  if (x.rows == 0 || weight.rows == 0) return;
+  const std::size_t panels = ceil_div(weight.rows, kPanelColumns);
+  const std::size_t groups = ceil_div(weight.rows, kGroupOutputs);
+  const std::size_t piece_rows = rows_per_piece(x.rows, panels, machine.pool.thread_count());
+  const std::size_t row_pieces = ceil_div(x.rows, piece_rows);
+  // Whole blocks of 32 and equal depths. No input at all still is one (empty) product, which writes zeros.
+  const std::size_t depths = std::max<std::size_t>(1, ceil_div(weight.columns, kPanelDepth));
+  const std::size_t depth = ceil_div(ceil_div(weight.columns, depths), kWeightBlock) * kWeightBlock;
+  for (Scratch& scratch : machine.scratch) scratch.reserve(depth * kPanelColumns);
+  machine.pool.parallel_for(panels * row_pieces, [&](std::size_t piece, std::size_t thread) {
+    const std::size_t panel = piece / row_pieces;
+    const std::size_t first_row = piece % row_pieces * piece_rows;
+    const std::size_t first_output = panel * kPanelColumns;
+    const std::size_t first_group = panel * kPanelGroups;
+    float* const floats = machine.scratch[thread].data();
+    std::size_t k = 0;
+    do {
+      const std::size_t count = std::min(depth, weight.columns - k);
+      machine.table.unpack_panel(weight, first_group, std::min(kPanelGroups, groups - first_group), k, count, floats);
+      machine.table.multiply_panel({.x = x.row(first_row) + k,
+                                    .x_stride = x.stride,
+                                    .rows = std::min(piece_rows, x.rows - first_row),
+                                    .panel = floats,
+                                    .depth = count,
+                                    .y = y.row(first_row) + first_output,
+                                    .y_stride = y.stride,
+                                    .columns = std::min(kPanelColumns, weight.rows - first_output),
+                                    .accumulate = k > 0});
+      k += count;
+    } while (k < weight.columns);
+  });
+}
+
+void multiply_decode(Machine& machine, const PackedView& weight, ConstMatrix x, Matrix y) {
+  if (x.rows == 0 || weight.rows == 0) return;
+  const std::size_t blocks = weight.type == WeightType::q4_1 ? weight.columns / kWeightBlock : 0;
+  float* const sums = machine.shared.reserve(std::max<std::size_t>(1, x.rows * blocks));
+  for (std::size_t row = 0; blocks > 0 && row < x.rows; ++row) {
+    machine.table.sum_blocks(x.row(row), blocks, sums + row * blocks);
+  }
+  const std::size_t groups = ceil_div(weight.rows, kGroupOutputs);
+  const std::size_t pieces = machine.pool.thread_count() == 1 ? 1 : kPiecesPerThread * machine.pool.thread_count();
+  const std::size_t piece_groups = ceil_div(ceil_div(groups, pieces), kPanelGroups) * kPanelGroups;
+  machine.pool.parallel_for(ceil_div(groups, piece_groups), [&](std::size_t piece, std::size_t) {
+    const std::size_t first = piece * piece_groups;
+    machine.table.decode({.weight = weight,
+                          .first_group = first,
+                          .groups = std::min(piece_groups, groups - first),
+                          .x = x.data,
+                          .x_stride = x.stride,
+                          .rows = x.rows,
+                          .block_sums = sums,
+                          .y = y.data,
+                          .y_stride = y.stride});
+  });
+}
+
+}  // namespace rotulus::kernels::cpu

@@ -1,0 +1,86 @@
+#include "kernels/cpu/elementary.h"
+#include "kernels/cpu/half.h"
+#include "kernels/cpu/scalar/kernels.h"
+
+namespace rotulus::kernels::cpu::scalar {
+namespace {
+
+float element(KvType type, const void* from, std::size_t index) {
+  if (type == KvType::f32) return static_cast<const float*>(from)[index];
+  return f16_to_float(static_cast<const std::uint16_t*>(from)[index]);
+}
+
+bool page_used(const FoldBlock& block, std::size_t token) {
+  return block.page_mask >> (token / kPageTokens) & 1u;
+}
+
+// Keys and values of the tokens in use as float32: [block][head_dim][128], [block][128][head_dim].
+void widen(const FoldStripe& fold, float* keys, float* values) {
+  const std::size_t dim = fold.head_dim;
+  for (std::uint32_t b = 0; b < fold.block_count; ++b) {
+    const FoldBlock& block = fold.blocks[b];
+    for (std::size_t t = 0; t < block.limit_max; ++t) {
+      if (!page_used(block, t)) continue;
+      const std::size_t panel = t / kPanelTokens * dim * kPanelTokens + t % kPanelTokens;
+      for (std::size_t d = 0; d < dim; ++d) {
+        keys[(b * dim + d) * kBlockTokens + t] = element(fold.type, block.keys, panel + d * kPanelTokens);
+        values[(b * kBlockTokens + t) * dim + d] = element(fold.type, block.values, t * dim + d);
+      }
+    }
+  }
+}
+
+// The scores of one row head; returns the largest (-inf where none is seen).
+float score(const FoldStripe& fold, std::size_t row_head, const float* keys, float* scores) {
+  const std::size_t dim = fold.head_dim;
+  float max = -__builtin_inff();
+  for (std::uint32_t b = 0; b < fold.block_count; ++b) {
+    const FoldBlock& block = fold.blocks[b];
+    const float* query = block.queries + row_head * dim;
+    for (std::size_t t = 0; t < block.limits[row_head]; ++t) {
+      if (!page_used(block, t)) continue;
+      float sum = 0;
+      for (std::size_t d = 0; d < dim; ++d) sum += query[d] * keys[(b * dim + d) * kBlockTokens + t];
+      scores[b * kBlockTokens + t] = sum;
+      if (!(sum <= max)) max = sum;
+    }
+  }
+  return max;
+}
+
+float exp2_float(float x) {
+  return static_cast<float>(exp_double(static_cast<double>(x) * kLn2));
+}
+
+}  // namespace
+
+void fold_stripe(const FoldStripe& fold) {
+  const std::size_t dim = fold.head_dim;
+  float* keys = fold.scratch;
+  float* values = keys + kStripeTokens * dim;
+  float* scores = values + kStripeTokens * dim;
+  widen(fold, keys, values);
+  for (std::size_t i = 0; i < fold.row_heads; ++i) {
+    const float stripe_max = score(fold, i, keys, scores);
+    if (stripe_max == -__builtin_inff()) continue;  // the row sees nothing here
+    const float max = stripe_max <= fold.max[i] ? fold.max[i] : stripe_max;
+    const float rescale = fold.max[i] == -__builtin_inff() ? 0.0f : exp2_float(fold.max[i] - max);
+    float* out = fold.out + i * dim;
+    for (std::size_t d = 0; d < dim; ++d) out[d] *= rescale;
+    float sum = 0;
+    for (std::uint32_t b = 0; b < fold.block_count; ++b) {
+      const FoldBlock& block = fold.blocks[b];
+      for (std::size_t t = 0; t < block.limits[i]; ++t) {
+        if (!page_used(block, t)) continue;
+        const float weight = exp2_float(scores[b * kBlockTokens + t] - max);
+        sum += weight;
+        const float* value = values + (b * kBlockTokens + t) * dim;
+        for (std::size_t d = 0; d < dim; ++d) out[d] += weight * value[d];
+      }
+    }
+    fold.sum[i] = fold.sum[i] * rescale + sum;
+    fold.max[i] = max;
+  }
+}
+
+}  // namespace rotulus::kernels::cpu::scalar

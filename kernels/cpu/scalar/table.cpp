@@ -1,0 +1,25 @@
+#include "kernels/cpu/scalar/kernels.h"
+
+namespace rotulus::kernels::cpu {
+
+const KernelTable& scalar_kernels() {
+  static constexpr KernelTable kTable = {
+      .name = "scalar",
+      .unpack_panel = scalar::unpack_panel,
+      .multiply_panel = scalar::multiply_panel,
+      .sum_blocks = scalar::sum_blocks,
+      .decode = scalar::decode,
+      .norm = scalar::norm,
+      .add = scalar::add,
+      .silu_multiply = scalar::silu_multiply,
+      .rope_table = scalar::rope_table,
+      .rotate = scalar::rotate,
+      .encode_f16 = scalar::encode_f16,
+      .fold_stripe = scalar::fold_stripe,
+      .scale = scalar::scale,
+      .blend = scalar::blend,
+  };
+  return kTable;
+}
+
+}  // namespace rotulus::kernels::cpu

@@ -1,0 +1,188 @@
+#include "kernels/cpu/tile_fold.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "kernels/cpu/elementary.h"
+
+namespace rotulus::kernels::cpu {
+namespace {
+
+constexpr float kNothing = -std::numeric_limits<float>::infinity();
+constexpr std::size_t kMaxBlocks = kStripeTokens / kBlockTokens;
+
+// Floats rounded up to whole cache lines.
+std::size_t lines(std::size_t floats) {
+  return (floats + 15) / 16 * 16;
+}
+
+}  // namespace
+
+TileFold::TileFold(const KernelTable& table, const AttendTask& task, std::span<const double> frequencies, TileRows rows,
+                   float* memory)
+    : table_(table),
+      task_(task),
+      frequencies_(frequencies),
+      rows_(rows),
+      group_(task.query_heads / task.format.kv_heads),
+      row_heads_(rows.row_count * group_),
+      dim_(task.format.head_dim),
+      slot_floats_(lines(row_heads_ * (dim_ + 1))) {
+  const auto take = [&memory](std::size_t floats) {
+    float* const taken = memory;
+    memory += lines(floats);
+    return taken;
+  };
+  queries_ = take(kMaxBlocks * row_heads_ * dim_);
+  angles_ = take(dim_);
+  limits_ = reinterpret_cast<std::uint32_t*>(take(kMaxBlocks * row_heads_));
+  max_ = take(row_heads_);
+  sum_ = take(row_heads_);
+  fold_scratch_ = take(fold_scratch_floats(dim_));
+  slots_ = take(kTreeDepth * slot_floats_);
+}
+
+std::size_t TileFold::memory_floats(const AttendTask& task, std::size_t row_count) {
+  const std::size_t row_heads = row_count * (task.query_heads / task.format.kv_heads);
+  const std::size_t dim = task.format.head_dim;
+  return lines(kMaxBlocks * row_heads * dim) + lines(dim) + lines(kMaxBlocks * row_heads) + 2 * lines(row_heads) +
+         lines(fold_scratch_floats(dim)) + kTreeDepth * lines(row_heads * (dim + 1));
+}
+
+void TileFold::run(LaneSpan span, std::span<const Stripe> stripes, Partial into) {
+  if (!fold_span(span, stripes, 0)) {
+    std::fill_n(slot_out(0), row_heads_ * dim_, 0.0f);
+    std::fill_n(slot_lse(0), row_heads_, kNothing);
+  }
+  for (std::size_t row = 0; row < rows_.row_count; ++row) {
+    const std::size_t head = (rows_.first_row + row) * task_.query_heads + std::size_t{rows_.kv_head} * group_;
+    std::memcpy(into.out + head * dim_, slot_out(0) + row * group_ * dim_, group_ * dim_ * sizeof(float));
+    std::memcpy(into.lse + head, slot_lse(0) + row * group_, group_ * sizeof(float));
+  }
+}
+
+bool TileFold::fold_span(LaneSpan span, std::span<const Stripe> stripes, std::size_t depth) {
+  if (stripes.empty()) return false;
+  if (stripes.front().lane == stripes.back().lane) return fold_lane(stripes, depth);
+  const LaneSpan low{span.first, span.size / 2};
+  const LaneSpan high{span.first + low.size, low.size};
+  const auto middle = std::partition_point(stripes.begin(), stripes.end(),
+                                           [&](const Stripe& stripe) { return stripe.lane < high.first; });
+  const auto count = static_cast<std::size_t>(middle - stripes.begin());
+  if (!fold_span(low, stripes.first(count), depth)) return fold_span(high, stripes.subspan(count), depth);
+  if (fold_span(high, stripes.subspan(count), depth + 1)) merge_slots(depth, depth + 1);
+  return true;
+}
+
+bool TileFold::fold_lane(std::span<const Stripe> stripes, std::size_t depth) {
+  std::fill_n(slot_out(depth), row_heads_ * dim_, 0.0f);
+  std::fill_n(max_, row_heads_, kNothing);
+  std::fill_n(sum_, row_heads_, 0.0f);
+  bool any = false;
+  for (const Stripe& stripe : stripes) any |= fold_stripe(stripe, depth);
+  if (any) finish_lane(depth);
+  return any;
+}
+
+bool TileFold::fold_stripe(const Stripe& stripe, std::size_t depth) {
+  FoldBlock blocks[kMaxBlocks];
+  bool in_use[kMaxBlocks] = {};
+  std::uint32_t count = 0;
+  for (const KvBlock& block : task_.blocks.subspan(stripe.first_block, stripe.block_count)) {
+    std::uint32_t* limits = limits_ + count * row_heads_;
+    const std::uint32_t limit_max = visible_tokens(block, limits);
+    if (limit_max == 0 || block.page_mask == 0) continue;
+    blocks[count++] = {keys_of(block), values_of(block), rotated_queries(block.shift, in_use),
+                       limits,         limit_max,        block.page_mask};
+  }
+  if (count == 0) return false;
+  const Stripe* const next = &stripe + 1;
+  const bool has_next = next < task_.stripes.data() + task_.stripes.size();
+  table_.fold_stripe({.type = task_.format.type,
+                      .head_dim = task_.format.head_dim,
+                      .row_heads = row_heads_,
+                      .blocks = blocks,
+                      .block_count = count,
+                      .out = slot_out(depth),
+                      .max = max_,
+                      .sum = sum_,
+                      .scratch = fold_scratch_,
+                      .next_keys = has_next ? keys_of(task_.blocks[next->first_block]) : nullptr});
+  return true;
+}
+
+void TileFold::finish_lane(std::size_t depth) {
+  float* lse = slot_lse(depth);
+  for (std::size_t i = 0; i < row_heads_; ++i) {
+    if (max_[i] == kNothing) {
+      lse[i] = kNothing;
+      continue;
+    }
+    lse[i] = static_cast<float>(static_cast<double>(max_[i]) * kLn2 + log_double(static_cast<double>(sum_[i])));
+    float* out = slot_out(depth) + i * dim_;
+    table_.scale(out, 1.0f / sum_[i], dim_, out);
+  }
+}
+
+void TileFold::merge_slots(std::size_t into, std::size_t other) {
+  for (std::size_t i = 0; i < row_heads_; ++i) {
+    float* out = slot_out(into) + i * dim_;
+    float* lse = slot_lse(into) + i;
+    merge_row_head(table_, dim_, out, *lse, slot_out(other) + i * dim_, slot_lse(other)[i], out, lse);
+  }
+}
+
+// How many tokens of the block each row head sees; returns the largest.
+std::uint32_t TileFold::visible_tokens(const KvBlock& block, std::uint32_t* limits) const {
+  std::uint32_t largest = 0;
+  for (std::size_t row = 0; row < rows_.row_count; ++row) {
+    const std::int64_t seen = task_.positions[rows_.first_row + row] - block.first_position + 1;
+    const auto limit = static_cast<std::uint32_t>(std::clamp<std::int64_t>(seen, 0, block.token_count));
+    largest = std::max(largest, limit);
+    std::fill_n(limits + row * group_, group_, limit);
+  }
+  return largest;
+}
+
+const float* TileFold::rotated_queries(std::int64_t shift, bool (&in_use)[kMaxBlocks]) {
+  const std::size_t floats = row_heads_ * dim_;
+  for (std::size_t i = 0; i < kMaxBlocks; ++i) {
+    if (!is_cached_[i] || shifts_[i] != shift) continue;
+    in_use[i] = true;
+    return queries_ + i * floats;
+  }
+  const auto slot = static_cast<std::size_t>(std::find(std::begin(in_use), std::end(in_use), false) - in_use);
+  in_use[slot] = is_cached_[slot] = true;
+  shifts_[slot] = shift;
+  rotate_rows(shift, queries_ + slot * floats);
+  return queries_ + slot * floats;
+}
+
+void TileFold::rotate_rows(std::int64_t shift, float* queries) {
+  const std::size_t pairs = frequencies_.size();
+  const Rotation rotation{.cosines = angles_,
+                          .sines = angles_ + pairs,
+                          .dims = task_.rope.dims,
+                          .head_dim = task_.format.head_dim,
+                          .neighbours = task_.rope.pairing == RopePairing::neighbours,
+                          .scale = static_cast<float>(task_.scale * kLog2E)};
+  for (std::size_t row = 0; row < rows_.row_count; ++row) {
+    const std::size_t source = rows_.first_row + row;
+    const auto position = static_cast<double>(task_.positions[source] - shift);
+    table_.rope_table(position, frequencies_.data(), pairs, angles_, angles_ + pairs);
+    const float* from = task_.queries + (source * task_.query_heads + std::size_t{rows_.kv_head} * group_) * dim_;
+    float* to = queries + row * group_ * dim_;
+    for (std::uint32_t h = 0; h < group_; ++h) table_.rotate(rotation, from + h * dim_, to + h * dim_);
+  }
+}
+
+const void* TileFold::keys_of(const KvBlock& block) const {
+  return block.data + task_.format.key_panel_offset(rows_.kv_head, 0) * element_bytes(task_.format.type);
+}
+
+const void* TileFold::values_of(const KvBlock& block) const {
+  return block.data + task_.format.value_offset(rows_.kv_head, 0) * element_bytes(task_.format.type);
+}
+
+}  // namespace rotulus::kernels::cpu
