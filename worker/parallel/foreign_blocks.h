@@ -1,0 +1,16 @@
+// Blocks of this rank's lanes that lie on a volume which another rank has open: asked for, read there, kept here.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "worker/parallel/step_attention.h"
+
+namespace rotulus::worker {
+
+// All ranks call it together, with the blocks they are about to pin (possibly none). Returns what went wrong with
+// this rank's own blocks; failing to serve another rank is that rank's failure.
+std::optional<AttentionFailure> fetch_foreign_blocks(const GroupSetting& group,
+                                                     std::span<const memory_store::BlockAddress> wanted);
+
+}  // namespace rotulus::worker

@@ -1,0 +1,90 @@
+// Pass-Q: the queries of all ranks come together on every rank, each attends them over its own lanes, and the tree
+// nodes go back to where the rows live. For decoding, and wherever the rows are fewer than the keys.
+#include <cstring>
+
+#include "worker/parallel/exchange.h"
+#include "worker/parallel/row_group.h"
+
+namespace rotulus::worker {
+namespace {
+
+// Each rank's rows to all ranks: [rows of rank 0, rows of rank 1, …].
+std::vector<float> gather_queries(const GroupSetting& group, const StepAttention::RowGroup& rows,
+                                  std::vector<std::int64_t>& positions) {
+  const std::size_t width = std::size_t{group.query_heads} * group.format.head_dim;
+  std::size_t total = 0;
+  for (const std::size_t count : rows.row_counts) total += count;
+  std::vector<float> queries(total * width);
+  std::vector<std::span<const std::byte>> send(rows.row_counts.size(), std::as_bytes(std::span(rows.query)));
+  std::vector<std::span<std::byte>> receive;
+  float* to = queries.data();
+  for (std::size_t rank = 0; rank < rows.row_counts.size(); ++rank) {
+    receive.push_back(std::as_writable_bytes(std::span(to, rows.row_counts[rank] * width)));
+    to += rows.row_counts[rank] * width;
+    positions.insert(positions.end(), rows.positions[rank].begin(), rows.positions[rank].end());
+  }
+  exchange(group.transport, send, receive);
+  return queries;
+}
+
+// The nodes over this rank's lanes, out and lse of one rank's rows, node after node.
+std::vector<std::byte> pack_nodes(const NodePartials& nodes, std::size_t first_row, std::size_t row_count,
+                                  std::size_t heads, std::size_t head_dim) {
+  std::vector<std::byte> message;
+  for (const kernels::ConstPartial& part : nodes.parts()) {
+    const auto out = std::as_bytes(std::span(part.out + first_row * heads * head_dim, row_count * heads * head_dim));
+    const auto lse = std::as_bytes(std::span(part.lse + first_row * heads, row_count * heads));
+    message.insert(message.end(), out.begin(), out.end());
+    message.insert(message.end(), lse.begin(), lse.end());
+  }
+  return message;
+}
+
+void return_nodes(const GroupSetting& group, StepAttention::RowGroup& rows) {
+  const std::size_t heads = group.query_heads;
+  const std::size_t head_dim = group.format.head_dim;
+  const std::uint32_t size = group.transport.size();
+  const std::size_t own_rows = rows.row_counts[group.transport.rank()];
+  std::vector<std::vector<std::byte>> outgoing(size);
+  std::vector<std::vector<std::byte>> incoming(size);
+  std::size_t first_row = 0;
+  for (std::uint32_t rank = 0; rank < size; ++rank) {
+    outgoing[rank] = pack_nodes(rows.own_nodes, first_row, rows.row_counts[rank], heads, head_dim);
+    incoming[rank].resize(rows.layout->pieces(rank).size() * own_rows * heads * (head_dim + 1) * sizeof(float));
+    first_row += rows.row_counts[rank];
+  }
+  std::vector<std::span<const std::byte>> send(outgoing.begin(), outgoing.end());
+  std::vector<std::span<std::byte>> receive(incoming.begin(), incoming.end());
+  exchange(group.transport, send, receive);
+  for (std::uint32_t rank = 0; rank < size; ++rank) {
+    const std::byte* from = incoming[rank].data();
+    for (const Piece& piece : rows.layout->pieces(rank)) {
+      const kernels::Partial part = rows.partials.add(piece.node, own_rows);
+      if (own_rows == 0) continue;
+      std::memcpy(part.out, from, own_rows * heads * head_dim * sizeof(float));
+      from += own_rows * heads * head_dim * sizeof(float);
+      std::memcpy(part.lse, from, own_rows * heads * sizeof(float));
+      from += own_rows * heads * sizeof(float);
+    }
+  }
+}
+
+}  // namespace
+
+void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer,
+                     kernels::Stream& stream) {
+  std::vector<std::int64_t> positions;
+  const std::vector<float> queries = gather_queries(group, rows, positions);
+  rows.own_nodes.clear();
+  for (std::size_t round = 0; round < rows.layout->most_pieces(); ++round) {
+    const LoadedPiece own(group, rows, layer, round);
+    if (!own.piece()) continue;
+    // A node of keys that cannot be read is still sent: its size is agreed, and the rows are failed anyway.
+    const kernels::Partial part = rows.own_nodes.add(own.piece()->node, positions.size());
+    if (!own.is_readable()) continue;
+    attend_piece(group, stream, *own.piece(), own.blocks(), positions.size(), queries.data(), positions.data(), part);
+  }
+  return_nodes(group, rows);
+}
+
+}  // namespace rotulus::worker

@@ -1,0 +1,107 @@
+#include "worker/parallel/layout.h"
+
+#include <algorithm>
+
+#include "protocol/error.h"
+#include "protocol/limits.h"
+#include "protocol/token_range.h"
+
+namespace rotulus::worker {
+namespace {
+
+using protocol::kBlocksPerChunk;
+using protocol::kBlocksPerStripe;
+using protocol::kBlockTokens;
+using protocol::kStripeTokens;
+
+using StripesOfLane = std::vector<std::vector<std::uint64_t>>;  // [lane], ascending
+
+StripesOfLane deal_stripes(std::uint64_t visible_end) {
+  StripesOfLane stripes(protocol::kLaneCount);
+  const std::uint64_t count = protocol::ceil_div(visible_end, kStripeTokens);
+  for (std::uint64_t stripe = 0; stripe < count; ++stripe) stripes[protocol::lane_of_stripe(stripe)].push_back(stripe);
+  return stripes;
+}
+
+std::size_t stripe_count(const StripesOfLane& stripes, const kernels::LaneSpan& node) {
+  std::size_t count = 0;
+  for (std::uint32_t lane = node.first; lane < node.first + node.size; ++lane) count += stripes[lane].size();
+  return count;
+}
+
+Piece make_piece(const StripesOfLane& stripes, const kernels::LaneSpan& node, std::uint64_t visible_end) {
+  Piece piece;
+  piece.node = node;
+  for (std::uint32_t lane = node.first; lane < node.first + node.size; ++lane) {
+    for (const std::uint64_t stripe : stripes[lane]) {
+      const auto first = static_cast<std::uint32_t>(piece.blocks.size());
+      for (std::uint64_t b = stripe * kBlocksPerStripe; b < (stripe + 1) * kBlocksPerStripe; ++b) {
+        const std::uint64_t begin = b * kBlockTokens;
+        if (begin >= visible_end) break;
+        kernels::KvBlock block;
+        block.token_count = static_cast<std::uint32_t>(std::min<std::uint64_t>(kBlockTokens, visible_end - begin));
+        block.first_position = static_cast<std::int64_t>(begin);
+        piece.blocks.push_back(block);
+        piece.block_indices.push_back(static_cast<std::uint32_t>(b));
+      }
+      piece.stripes.push_back({lane, first, static_cast<std::uint32_t>(piece.blocks.size()) - first});
+    }
+  }
+  return piece;
+}
+
+// Halves a node until its keys fit one message, or it is one lane.
+void cut(const StripesOfLane& stripes, const kernels::LaneSpan& node, std::uint64_t visible_end,
+         std::size_t stripes_per_piece, std::vector<Piece>& pieces) {
+  const std::size_t count = stripe_count(stripes, node);
+  if (count == 0) return;
+  if (count <= stripes_per_piece || node.size == 1) {
+    pieces.push_back(make_piece(stripes, node, visible_end));
+    return;
+  }
+  const std::uint32_t half = node.size / 2;
+  cut(stripes, {node.first, half}, visible_end, stripes_per_piece, pieces);
+  cut(stripes, {node.first + half, half}, visible_end, stripes_per_piece, pieces);
+}
+
+}  // namespace
+
+Layout::Layout(const std::vector<ChunkLocation>& chunks, std::uint64_t visible_end, std::uint32_t rank_count,
+               const kernels::KvFormat& format, const VolumeHolders& holders)
+    : chunks_(chunks), pieces_(rank_count) {
+  CHECK(protocol::chunk_count(visible_end) <= chunks.size(), visible_end, chunks.size());
+  const StripesOfLane stripes = deal_stripes(visible_end);
+  const std::size_t stripe_bytes = kBlocksPerStripe * format.block_bytes();
+  const std::size_t stripes_per_piece = std::max<std::size_t>(1, protocol::kRingMessageBytes / stripe_bytes);
+  for (std::uint32_t rank = 0; rank < rank_count; ++rank) {
+    for (const protocol::LaneNode& node : protocol::cover(protocol::lanes_of_rank(rank, rank_count))) {
+      cut(stripes, {node.first, node.size}, visible_end, stripes_per_piece, pieces_[rank]);
+    }
+    for (const Piece& piece : pieces_[rank]) {
+      for (const std::uint32_t block : piece.block_indices) {
+        const auto holder = holders.find(block_address(chunks, 0, block).volume);
+        if (holder != holders.end() && holder->second != rank) has_foreign_blocks_ = true;
+      }
+    }
+  }
+}
+
+std::size_t Layout::most_pieces() const {
+  std::size_t most = 0;
+  for (const auto& pieces : pieces_) most = std::max(most, pieces.size());
+  return most;
+}
+
+memory_store::BlockAddress Layout::address(std::uint32_t layer, std::uint32_t block) const {
+  return block_address(chunks_, layer, block);
+}
+
+memory_store::BlockAddress block_address(const std::vector<ChunkLocation>& chunks, std::uint32_t layer,
+                                         std::uint32_t block) {
+  const std::size_t chunk = block / kBlocksPerChunk;
+  CHECK(chunk < chunks.size() && chunks[chunk].object, block, chunks.size());
+  return {chunks[chunk].object, layer, block,
+          protocol::volume_of_lane(chunks[chunk].placement, protocol::lane_of_block(block))};
+}
+
+}  // namespace rotulus::worker

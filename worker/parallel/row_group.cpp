@@ -1,0 +1,129 @@
+#include "worker/parallel/row_group.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "worker/parallel/foreign_blocks.h"
+
+namespace rotulus::worker {
+
+kernels::Partial NodePartials::add(const kernels::LaneSpan& node, std::size_t rows) {
+  if (used_ == entries_.size()) entries_.push_back(std::make_unique<Entry>());
+  Entry& entry = *entries_[used_++];
+  entry.node = node;
+  entry.out.resize(rows * heads_ * head_dim_);
+  entry.lse.resize(rows * heads_);
+  return {entry.out.data(), entry.lse.data()};
+}
+
+std::vector<kernels::LaneSpan> NodePartials::nodes() const {
+  std::vector<kernels::LaneSpan> nodes;
+  for (std::size_t i = 0; i < used_; ++i) nodes.push_back(entries_[i]->node);
+  return nodes;
+}
+
+std::vector<kernels::ConstPartial> NodePartials::parts() const {
+  std::vector<kernels::ConstPartial> parts;
+  for (std::size_t i = 0; i < used_; ++i) parts.push_back({entries_[i]->out.data(), entries_[i]->lse.data()});
+  return parts;
+}
+
+StepAttention::RowGroup::RowGroup(const GroupSetting& group, std::vector<AttentionItem>& all,
+                                  std::vector<std::size_t> item_indices)
+    : all_items(all),
+      items(std::move(item_indices)),
+      row_counts(group.transport.size()),
+      positions(group.transport.size()),
+      partials(group.query_heads, group.format.head_dim),
+      own_nodes(group.query_heads, group.format.head_dim) {
+  const AttentionItem& first = all_items[items.front()];
+  if (first.chunks && first.visible_end > 0) {
+    layout = std::make_unique<Layout>(*first.chunks, first.visible_end, group.transport.size(), group.format,
+                                      group.holders);
+  }
+  for (const std::size_t item : items) {
+    for (const ItemRun& run : all_items[item].runs) {
+      if (run.count == 0) continue;
+      if (run.rank == group.transport.rank()) {
+        local_runs.push_back({item, row_counts[run.rank], run.local_row, run.count});
+      }
+      row_counts[run.rank] += run.count;
+      for (std::size_t row = 0; row < run.count; ++row) {
+        positions[run.rank].push_back(run.first_position + static_cast<std::int64_t>(row));
+      }
+    }
+  }
+  const std::size_t local = row_counts[group.transport.rank()] * group.query_heads;
+  query.resize(local * group.format.head_dim);
+  out.resize(query.size());
+  lse.resize(local);
+  tail_out.resize(query.size());
+  tail_lse.resize(local);
+}
+
+bool StepAttention::RowGroup::has_failed() const {
+  return std::any_of(items.begin(), items.end(), [&](std::size_t item) { return all_items[item].failure.has_value(); });
+}
+
+void StepAttention::RowGroup::fail(const AttentionFailure& failure) {
+  for (const std::size_t item : items) {
+    if (!all_items[item].failure) all_items[item].failure = failure;
+  }
+}
+
+LoadedPiece::LoadedPiece(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer,
+                         std::size_t round)
+    : block_bytes_(group.format.block_bytes()) {
+  const auto& own = rows.layout->pieces(group.transport.rank());
+  std::vector<memory_store::BlockAddress> addresses;
+  if (round < own.size()) {
+    piece_ = &own[round];
+    for (const std::uint32_t block : piece_->block_indices) addresses.push_back(rows.layout->address(layer, block));
+  }
+  if (rows.layout->has_foreign_blocks()) {
+    const auto failure = fetch_foreign_blocks(group, addresses);
+    if (failure) rows.fail(*failure);
+  }
+  if (!piece_ || rows.has_failed()) return;
+  try {
+    pinned_ = group.store.pin(addresses);
+  } catch (const protocol::Error& error) {
+    const bool is_damage = error.code() == protocol::ErrorCode::storage_corrupt;
+    rows.fail({error.code(), error.message(), is_damage ? group.store.last_damage().address.object : protocol::ObjectId{}});
+    return;
+  }
+  is_readable_ = true;
+  blocks_ = piece_->blocks;
+  for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i].data = pinned_[i];
+}
+
+void LoadedPiece::pack(std::byte* into) const {
+  if (!is_readable_) {
+    std::memset(into, 0, piece_->blocks.size() * block_bytes_);
+    return;
+  }
+  for (std::size_t i = 0; i < blocks_.size(); ++i) std::memcpy(into + i * block_bytes_, blocks_[i].data, block_bytes_);
+}
+
+void attend_piece(const GroupSetting& group, kernels::Stream& stream, const Piece& piece,
+                  std::span<const kernels::KvBlock> blocks, std::size_t row_count, const float* query,
+                  const std::int64_t* positions, kernels::Partial into) {
+  if (row_count == 0) return;
+  kernels::AttendTask task;
+  task.format = group.format;
+  task.query_heads = group.query_heads;
+  task.rows = row_count;
+  task.queries = query;
+  task.positions = positions;
+  task.rope = group.rope;
+  task.scale = group.softmax_scale;
+  task.blocks = blocks;
+  task.stripes = piece.stripes;
+  task.nodes = {&piece.node, 1};
+  task.parts = {&into, 1};
+  task.progress = [&group] { group.transport.progress(); };
+  group.backend.attend(stream, task);
+  stream.wait();
+}
+
+}  // namespace rotulus::worker

@@ -1,0 +1,92 @@
+// Rows of a step that attend the same keys of the same context, whoever asks: they share one pass over its blocks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "worker/parallel/step_attention.h"
+
+namespace rotulus::worker {
+
+// Node partials of some rows as they come in, from whichever rank computed them.
+class NodePartials final {
+ public:
+  NodePartials(std::size_t heads, std::size_t head_dim) : heads_(heads), head_dim_(head_dim) {}
+  void clear() { used_ = 0; }
+  // Memory for one more node over `rows` rows.
+  kernels::Partial add(const kernels::LaneSpan& node, std::size_t rows);
+  std::vector<kernels::LaneSpan> nodes() const;
+  std::vector<kernels::ConstPartial> parts() const;
+
+ private:
+  struct Entry {
+    kernels::LaneSpan node;
+    std::vector<float> out;
+    std::vector<float> lse;
+  };
+  std::size_t heads_;
+  std::size_t head_dim_;
+  std::size_t used_ = 0;
+  std::vector<std::unique_ptr<Entry>> entries_;  // kept between layers, so that nothing is allocated in them
+};
+
+struct StepAttention::RowGroup {
+  RowGroup(const GroupSetting& group, std::vector<AttentionItem>& all_items, std::vector<std::size_t> item_indices);
+
+  struct LocalRun {
+    std::size_t item = 0;
+    std::size_t group_row = 0;
+    std::size_t local_row = 0;
+    std::size_t count = 0;
+  };
+
+  bool has_failed() const;
+  void fail(const AttentionFailure& failure);  // all items of the group, on this rank
+
+  std::vector<AttentionItem>& all_items;
+  std::vector<std::size_t> items;
+  std::unique_ptr<Layout> layout;  // nullptr: a tail only
+  bool by_ring = false;
+  std::vector<LocalRun> local_runs;
+  std::vector<std::size_t> row_counts;               // [rank]
+  std::vector<std::vector<std::int64_t>> positions;  // [rank][row]
+
+  std::vector<float> query;  // [local rows, query_heads, head_dim]
+  std::vector<float> out;    // likewise, merged
+  std::vector<float> lse;
+  std::vector<float> tail_out;
+  std::vector<float> tail_lse;
+  NodePartials partials;     // of the local rows
+  NodePartials own_nodes;    // gathered: of all ranks' rows, over this rank's lanes
+};
+
+// One piece of this rank's keys for one layer, in memory while it lives. Fetches what lies on another rank's volume
+// first: all ranks call it for the same round, whether they have a piece in it or not.
+class LoadedPiece final {
+ public:
+  LoadedPiece(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer, std::size_t round);
+  const Piece* piece() const { return piece_; }        // nullptr: no piece in this round
+  bool is_readable() const { return is_readable_; }    // false: the group has failed on this rank
+  const std::vector<kernels::KvBlock>& blocks() const { return blocks_; }
+  void pack(std::byte* into) const;                    // block after block; zeros where it is not readable
+
+ private:
+  const Piece* piece_ = nullptr;
+  bool is_readable_ = false;
+  std::size_t block_bytes_;
+  memory_store::PinnedBlocks pinned_;
+  std::vector<kernels::KvBlock> blocks_;
+};
+
+void attend_by_ring(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer,
+                    kernels::Stream& stream);
+void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer,
+                     kernels::Stream& stream);
+
+// Attention of `row_count` rows over one piece into one node.
+void attend_piece(const GroupSetting& group, kernels::Stream& stream, const Piece& piece,
+                  std::span<const kernels::KvBlock> blocks, std::size_t row_count, const float* query,
+                  const std::int64_t* positions, kernels::Partial into);
+
+}  // namespace rotulus::worker

@@ -1,0 +1,156 @@
+#include "worker/parallel/step_attention.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <map>
+
+#include "protocol/token_range.h"
+#include "worker/parallel/key_delivery.h"
+#include "worker/parallel/row_group.h"
+
+namespace rotulus::worker {
+namespace {
+
+using kernels::ConstMatrix;
+using kernels::Matrix;
+using protocol::kBlocksPerStripe;
+using protocol::kBlockTokens;
+
+// By the bytes that one rank would receive: keys of the other ranks, or all queries and then nodes of its own rows.
+bool ring_is_cheaper(const GroupSetting& group, const StepAttention::RowGroup& rows, std::uint64_t visible_end) {
+  std::size_t row_count = 0;
+  for (const std::size_t count : rows.row_counts) row_count += count;
+  const double row_bytes = sizeof(float) * double(group.query_heads) * group.format.head_dim;
+  const double gathered = 2 * row_bytes * double(row_count);
+  const double ring = double(visible_end) * double(group.format.token_bytes());
+  return ring < gathered;
+}
+
+}  // namespace
+
+StepAttention::StepAttention(const GroupSetting& group, std::vector<AttentionItem>& items, Strategy strategy)
+    : group_(group), items_(items), stream_(group.backend.make_stream()),
+      delivery_(std::make_unique<KeyDelivery>(group, items)) {
+  std::map<std::pair<const void*, std::uint64_t>, std::vector<std::size_t>> by_keys;
+  std::vector<std::pair<const void*, std::uint64_t>> order;  // as items come: pointers differ from rank to rank
+  for (std::size_t item = 0; item < items.size(); ++item) {
+    const auto key = std::make_pair(static_cast<const void*>(items[item].chunks), items[item].visible_end);
+    auto& members = by_keys[key];
+    if (members.empty()) order.push_back(key);
+    members.push_back(item);
+  }
+  for (const auto& key : order) {
+    auto rows = std::make_unique<RowGroup>(group, items, by_keys[key]);
+    rows->by_ring = group.transport.size() == 1 || strategy == Strategy::ring ||
+                    (strategy == Strategy::automatic && ring_is_cheaper(group, *rows, key.second));
+    groups_.push_back(std::move(rows));
+  }
+}
+
+StepAttention::~StepAttention() = default;
+
+void StepAttention::attend(std::uint32_t layer, ConstMatrix query, Matrix key, ConstMatrix value, Matrix out) {
+  for (const AttentionItem& item : items_) {
+    for (const ItemRun& run : item.runs) {
+      if (run.rank != group_.transport.rank() || run.count == 0) continue;
+      std::vector<std::int64_t> positions(run.count);
+      for (std::size_t row = 0; row < run.count; ++row) {
+        positions[row] = run.first_position + static_cast<std::int64_t>(row);
+      }
+      group_.backend.rotate(*stream_, group_.rope, group_.format.kv_heads, positions,
+                            {key.row(run.local_row), run.count, key.columns, key.stride});
+    }
+  }
+  stream_->wait();
+  delivery_->deliver(layer, key, value, *stream_);
+  append_to_tails(layer, key, value);
+  for (auto& rows : groups_) attend_group(*rows, layer, query, out);
+}
+
+void StepAttention::append_to_tails(std::uint32_t layer, ConstMatrix key, ConstMatrix value) {
+  for (const AttentionItem& item : items_) {
+    if (!item.tail) continue;
+    const ItemRun& run = item.runs.front();
+    const std::uint64_t first = item.tail->token_count();
+    for (std::size_t row = 0; row < run.count;) {
+      const auto first_row = static_cast<std::uint32_t>((first + row) % kBlockTokens);
+      const std::size_t count = std::min<std::size_t>(kBlockTokens - first_row, run.count - row);
+      const std::size_t local = run.local_row + row;
+      group_.backend.append(*stream_, group_.format, {key.row(local), count, key.columns, key.stride},
+                            {value.row(local), count, value.columns, value.stride}, first_row,
+                            item.tail->block(layer, (first + row) / kBlockTokens));
+      row += count;
+    }
+  }
+  stream_->wait();
+}
+
+void StepAttention::attend_group(RowGroup& rows, std::uint32_t layer, ConstMatrix query, Matrix out) {
+  const std::size_t width = std::size_t{group_.query_heads} * group_.format.head_dim;
+  for (const RowGroup::LocalRun& run : rows.local_runs) {
+    std::memcpy(rows.query.data() + run.group_row * width, query.row(run.local_row),
+                run.count * width * sizeof(float));
+  }
+  rows.partials.clear();
+  if (rows.layout) {
+    if (rows.by_ring) {
+      attend_by_ring(group_, rows, layer, *stream_);
+    } else {
+      attend_gathered(group_, rows, layer, *stream_);
+    }
+  }
+  const std::size_t row_count = rows.row_counts[group_.transport.rank()];
+  if (row_count == 0) return;
+  if (rows.has_failed()) {  // nobody will use these rows; they only have to be finite
+    std::fill(rows.out.begin(), rows.out.end(), 0.0f);
+  } else {
+    attend_tail(rows, layer);
+    const auto nodes = rows.partials.nodes();
+    const auto parts = rows.partials.parts();
+    kernels::MergeTask task;
+    task.rows = row_count;
+    task.query_heads = group_.query_heads;
+    task.head_dim = group_.format.head_dim;
+    task.nodes = nodes;
+    task.parts = parts;
+    task.tail = {rows.tail_out.data(), rows.tail_lse.data()};
+    task.into = {rows.out.data(), rows.lse.data()};
+    group_.backend.merge(*stream_, task);
+    stream_->wait();
+  }
+  for (const RowGroup::LocalRun& run : rows.local_runs) {
+    std::memcpy(out.row(run.local_row), rows.out.data() + run.group_row * width, run.count * width * sizeof(float));
+  }
+}
+
+// The tail is one leaf: its stripes are folded in order, as a lane's are.
+void StepAttention::attend_tail(RowGroup& rows, std::uint32_t layer) {
+  std::fill(rows.tail_out.begin(), rows.tail_out.end(), 0.0f);
+  std::fill(rows.tail_lse.begin(), rows.tail_lse.end(), -std::numeric_limits<float>::infinity());
+  const std::size_t width = std::size_t{group_.query_heads} * group_.format.head_dim;
+  for (const RowGroup::LocalRun& run : rows.local_runs) {
+    Tail* tail = items_[run.item].tail;
+    if (!tail) continue;
+    Piece piece;
+    piece.node = {0, protocol::kLaneCount};
+    const std::uint64_t visible = tail->token_count() + run.count;
+    for (std::uint64_t block = 0; block * kBlockTokens < visible; ++block) {
+      const std::uint64_t begin = block * kBlockTokens;
+      kernels::KvBlock view;
+      view.data = tail->block(layer, block);
+      view.token_count = static_cast<std::uint32_t>(std::min<std::uint64_t>(kBlockTokens, visible - begin));
+      view.first_position = tail->first_position() + static_cast<std::int64_t>(begin);
+      piece.blocks.push_back(view);
+    }
+    for (std::uint32_t first = 0; first < piece.blocks.size(); first += kBlocksPerStripe) {
+      const auto count = std::min<std::uint32_t>(kBlocksPerStripe, static_cast<std::uint32_t>(piece.blocks.size()) - first);
+      piece.stripes.push_back({0, first, count});
+    }
+    attend_piece(group_, *stream_, piece, piece.blocks, run.count, rows.query.data() + run.group_row * width,
+                 rows.positions[group_.transport.rank()].data() + run.group_row,
+                 {rows.tail_out.data() + run.group_row * width, rows.tail_lse.data() + run.group_row * group_.query_heads});
+  }
+}
+
+}  // namespace rotulus::worker
