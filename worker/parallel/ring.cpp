@@ -10,7 +10,7 @@
 namespace rotulus::worker {
 namespace {
 
-constexpr std::uint32_t kRingTag = 0x52494e47;
+constexpr std::uint32_t kRingTag = kFirstFreeTag;
 
 // The keys of some rank that this rank holds at the moment.
 struct Held {

@@ -1,0 +1,84 @@
+#include "worker/options.h"
+
+#include <CLI/CLI.hpp>
+#include <map>
+
+namespace rotulus::worker {
+namespace {
+
+std::string check_endpoint(const std::string& text) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0) return "expected HOST:PORT, got \"" + text + "\"";
+  const std::string port = text.substr(colon + 1);
+  const bool is_number = !port.empty() && port.size() <= 5 && port.find_first_not_of("0123456789") == std::string::npos;
+  if (!is_number || std::stoul(port) == 0 || std::stoul(port) > 65535) return "port of \"" + text + "\" is not 1..65535";
+  return {};
+}
+
+}  // namespace
+
+std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
+  Options options;
+  CLI::App app{
+      "One rank of a Rotulus worker group: model, attention, memory store.\n"
+      "Started by `rotulus serve`, or by hand:\n"
+      "  mpirun -n 2 --bind-to none rotulus-worker --coordinator 127.0.0.1:7400 -m model.gguf --store /data/rotulus"};
+  std::string endpoint = "127.0.0.1:7400";
+  app.add_option("--coordinator", endpoint, "Control port of the coordinator, HOST:PORT")
+      ->envname("ROTULUS_COORDINATOR")
+      ->check(check_endpoint)
+      ->capture_default_str();
+  app.add_option("--secret-file", options.secret_file, "File with the secret shared with the coordinator")
+      ->envname("ROTULUS_SECRET_FILE")
+      ->check(CLI::ExistingFile);
+  app.add_option("-m,--model", options.model, "GGUF file")
+      ->envname("ROTULUS_MODEL")
+      ->required()
+      ->check(CLI::ExistingFile);
+  app.add_option("--store", options.store, "Folder of this host's volumes; made where it does not exist")
+      ->envname("ROTULUS_STORE")
+      ->required();
+  app.add_option("-t,--threads", options.threads, "Threads of this rank; 0: cores of the host / its ranks")
+      ->envname("ROTULUS_THREADS")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  const std::map<std::string, kernels::KvType> kv_types{{"f16", kernels::KvType::f16}, {"f32", kernels::KvType::f32}};
+  app.add_option("--kv-type", options.kv_type, "How keys and values are stored: f16, f32")
+      ->envname("ROTULUS_KV_TYPE")
+      ->transform(CLI::CheckedTransformer(kv_types));
+  const std::map<std::string, kernels::Isa> isas{
+      {"auto", kernels::Isa::automatic}, {"scalar", kernels::Isa::scalar}, {"avx512", kernels::Isa::avx512}};
+  app.add_option("--isa", options.isa, "Instruction-set row of the kernels: auto, scalar, avx512")
+      ->envname("ROTULUS_ISA")
+      ->transform(CLI::CheckedTransformer(isas));
+  options.host_bytes = std::uint64_t{4} << 30;
+  app.add_option("--tier-ram-size", options.host_bytes, "Host memory for KV, per rank (e.g. 512M, 4G)")
+      ->envname("ROTULUS_TIER_RAM_SIZE")
+      ->transform(CLI::AsSizeValue(false));
+  app.add_option("--tier-disk-size", options.disk_bytes, "Bytes of each volume; 0: as much as the disk has")
+      ->envname("ROTULUS_TIER_DISK_SIZE")
+      ->transform(CLI::AsSizeValue(false));
+  app.add_option("--step-tokens", options.step_tokens, "Rows of a document in one step; 0: by the measured rate")
+      ->envname("ROTULUS_STEP_TOKENS")
+      ->check(CLI::Range(0, 65536));
+  app.add_option("--chat-template", options.chat_template, "Chat template to use instead of the file's: chatml")
+      ->envname("ROTULUS_CHAT_TEMPLATE");
+  const std::map<std::string, Strategy> strategies{
+      {"auto", Strategy::automatic}, {"ring", Strategy::ring}, {"gathered", Strategy::gathered}};
+  app.add_option("--strategy", options.strategy, "How queries and keys meet: auto, ring, gathered (same bits)")
+      ->envname("ROTULUS_STRATEGY")
+      ->transform(CLI::CheckedTransformer(strategies));
+  app.add_flag("--die-with-parent", options.die_with_parent, "End when the process that started this one ends");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    exit_code = app.exit(error) == 0 ? 0 : 2;
+    return std::nullopt;
+  }
+  const std::size_t colon = endpoint.rfind(':');
+  options.coordinator_host = endpoint.substr(0, colon);
+  options.coordinator_port = static_cast<std::uint16_t>(std::stoul(endpoint.substr(colon + 1)));
+  return options;
+}
+
+}  // namespace rotulus::worker

@@ -1,0 +1,34 @@
+// The worker's command line: flags as users of llama.cpp and vLLM know them, each with an environment twin.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "kernels/backend.h"
+#include "worker/parallel/step_attention.h"
+
+namespace rotulus::worker {
+
+struct Options {
+  std::string coordinator_host;
+  std::uint16_t coordinator_port = 0;
+  std::filesystem::path secret_file;
+  std::filesystem::path model;
+  std::filesystem::path store;
+  std::size_t threads = 0;            // 0: the cores of this host divided by its ranks
+  kernels::KvType kv_type = kernels::KvType::f16;
+  kernels::Isa isa = kernels::Isa::automatic;
+  std::uint64_t host_bytes = 0;       // --tier-ram-size, per rank
+  std::uint64_t disk_bytes = 0;       // --tier-disk-size, per volume; 0: as much as the disk has
+  std::uint32_t step_tokens = 0;
+  std::string chat_template;
+  Strategy strategy = Strategy::automatic;
+  bool die_with_parent = false;
+};
+
+// nullopt with the exit code set: --help was printed, or the usage was wrong (2).
+std::optional<Options> parse_options(int argc, char** argv, int& exit_code);
+
+}  // namespace rotulus::worker
