@@ -15,6 +15,16 @@ std::string check_endpoint(const std::string& text) {
   return {};
 }
 
+// A flag that takes one of a few names. (CLI11 cannot print enumerations that have a to_string of their own.)
+template <typename T>
+void add_choice(CLI::App& app, const std::string& flag, const std::string& environment, T& value,
+                const std::map<std::string, T>& choices, const std::string& help) {
+  app.add_option_function<std::string>(flag, [&value, choices](const std::string& name) { value = choices.at(name); },
+                                       help)
+      ->envname(environment)
+      ->check(CLI::IsMember(choices));
+}
+
 }  // namespace
 
 std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
@@ -42,15 +52,14 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
       ->envname("ROTULUS_THREADS")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  const std::map<std::string, kernels::KvType> kv_types{{"f16", kernels::KvType::f16}, {"f32", kernels::KvType::f32}};
-  app.add_option("--kv-type", options.kv_type, "How keys and values are stored: f16, f32")
-      ->envname("ROTULUS_KV_TYPE")
-      ->transform(CLI::CheckedTransformer(kv_types));
-  const std::map<std::string, kernels::Isa> isas{
-      {"auto", kernels::Isa::automatic}, {"scalar", kernels::Isa::scalar}, {"avx512", kernels::Isa::avx512}};
-  app.add_option("--isa", options.isa, "Instruction-set row of the kernels: auto, scalar, avx512")
-      ->envname("ROTULUS_ISA")
-      ->transform(CLI::CheckedTransformer(isas));
+  add_choice<kernels::KvType>(app, "--kv-type", "ROTULUS_KV_TYPE", options.kv_type,
+                              {{"f16", kernels::KvType::f16}, {"f32", kernels::KvType::f32}},
+                              "How keys and values are stored (default f16)");
+  add_choice<kernels::Isa>(app, "--isa", "ROTULUS_ISA", options.isa,
+                           {{"auto", kernels::Isa::automatic},
+                            {"scalar", kernels::Isa::scalar},
+                            {"avx512", kernels::Isa::avx512}},
+                           "Instruction-set row of the kernels (default auto)");
   options.host_bytes = std::uint64_t{4} << 30;
   app.add_option("--tier-ram-size", options.host_bytes, "Host memory for KV, per rank (e.g. 512M, 4G)")
       ->envname("ROTULUS_TIER_RAM_SIZE")
@@ -63,11 +72,9 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
       ->check(CLI::Range(0, 65536));
   app.add_option("--chat-template", options.chat_template, "Chat template to use instead of the file's: chatml")
       ->envname("ROTULUS_CHAT_TEMPLATE");
-  const std::map<std::string, Strategy> strategies{
-      {"auto", Strategy::automatic}, {"ring", Strategy::ring}, {"gathered", Strategy::gathered}};
-  app.add_option("--strategy", options.strategy, "How queries and keys meet: auto, ring, gathered (same bits)")
-      ->envname("ROTULUS_STRATEGY")
-      ->transform(CLI::CheckedTransformer(strategies));
+  add_choice<Strategy>(app, "--strategy", "ROTULUS_STRATEGY", options.strategy,
+                       {{"auto", Strategy::automatic}, {"ring", Strategy::ring}, {"gathered", Strategy::gathered}},
+                       "How queries and keys meet; the bits are the same (default auto)");
   app.add_flag("--die-with-parent", options.die_with_parent, "End when the process that started this one ends");
   try {
     app.parse(argc, argv);
