@@ -1,0 +1,67 @@
+// The logits of every step are hashed; the hash must not depend on ranks, threads, batch, budget, steps, strategy or
+// restarts. One prompt takes every factor alone, the others a pairwise cover; scripts/same_bytes.sh runs the product.
+#include "tests/support/same_bytes.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/model_file.h"
+
+namespace rotulus::testing {
+namespace {
+
+using worker::Strategy;
+
+SameBytesResult run(const SameBytesRun& run) {
+  return run_same_bytes(run, model_file(), std::filesystem::temp_directory_path());
+}
+
+void expect_same(const SameBytesResult& want, const SameBytesRun& changed) {
+  const SameBytesResult got = run(changed);
+  EXPECT_EQ(got.logits_hash, want.logits_hash) << changed.name();
+  EXPECT_EQ(got.tokens, want.tokens) << changed.name();
+  EXPECT_EQ(got.tokens_recomputed, 0u) << changed.name();
+  if (changed.small_budget && changed.prompt_tokens >= 4000) {
+    EXPECT_GT(got.blocks_loaded, 0u) << "the small budget did not bite: " << changed.name();
+  }
+}
+
+TEST(SameBytes, EachFactorAloneLeavesNoTrace) {
+  const SameBytesRun base{.prompt_tokens = 513};
+  const SameBytesResult want = run(base);
+  ASSERT_EQ(want.tokens.size(), base.generated_tokens);
+  std::vector<SameBytesRun> changed;
+  for (const std::uint32_t ranks : {2u, 3u, 4u}) changed.push_back({.prompt_tokens = 513, .ranks = ranks});
+  changed.push_back({.prompt_tokens = 513, .threads = 2});
+  changed.push_back({.prompt_tokens = 513, .batch = 8});
+  changed.push_back({.prompt_tokens = 513, .small_budget = true});
+  for (const std::uint32_t step : {37u, 128u, 512u}) changed.push_back({.prompt_tokens = 513, .step_tokens = step});
+  changed.push_back({.prompt_tokens = 513, .restart = true});
+  changed.push_back({.prompt_tokens = 513, .ranks = 2, .restart = true, .restart_ranks = 1});
+  changed.push_back({.prompt_tokens = 513, .ranks = 2, .restart = true, .restart_ranks = 3});
+  changed.push_back({.prompt_tokens = 513, .ranks = 3, .strategy = Strategy::ring});
+  changed.push_back({.prompt_tokens = 513, .ranks = 3, .strategy = Strategy::gathered});
+  for (const SameBytesRun& run : changed) expect_same(want, run);
+}
+
+class SameBytesOfPrompt : public ::testing::TestWithParam<std::size_t> {};
+
+TEST_P(SameBytesOfPrompt, HoldAcrossACoverOfPairs) {
+  const std::size_t prompt = GetParam();
+  const SameBytesResult want = run({.prompt_tokens = prompt});
+  expect_same(want, {.prompt_tokens = prompt, .ranks = 2, .threads = 2, .batch = 8, .small_budget = true, .restart = true});
+  expect_same(want, {.prompt_tokens = prompt, .ranks = 3, .threads = 1, .batch = 8, .step_tokens = 37});
+  expect_same(want, {.prompt_tokens = prompt, .ranks = 4, .threads = 2, .small_budget = true, .step_tokens = 64});
+  expect_same(want, {.prompt_tokens = prompt, .ranks = 2, .threads = 1, .step_tokens = 37, .restart = true,
+                     .strategy = Strategy::ring});
+}
+
+INSTANTIATE_TEST_SUITE_P(Prompts, SameBytesOfPrompt, ::testing::Values(1, 127, 128, 129));
+
+TEST(SameBytes, HoldForALongPromptStreamedFromDisk) {
+  const SameBytesResult want = run({.prompt_tokens = 4000});
+  expect_same(want, {.prompt_tokens = 4000, .ranks = 3, .threads = 1, .batch = 8, .small_budget = true,
+                     .step_tokens = 300, .restart = true});
+}
+
+}  // namespace
+}  // namespace rotulus::testing

@@ -1,0 +1,69 @@
+#include "worker/step_plan.h"
+
+#include <gtest/gtest.h>
+
+namespace rotulus::worker {
+namespace {
+
+StepPlan full_plan() {
+  StepPlan plan;
+  plan.kind = StepPlan::Kind::run;
+  plan.step = 41;
+  plan.work_seen = 7;
+  const ChunkLocation chunk{ObjectId{9}, {{0, protocol::VolumeId{3}}, {128, protocol::VolumeId{4}}}};
+  plan.contexts = {{ContextId{1}, 5000, {chunk, {}}}};
+  plan.closed_contexts = {ContextId{2}};
+  plan.chunks = {{ContextId{1}, 1, chunk}};
+  plan.abandoned = {ObjectId{8}};
+  plan.answers = {{RequestId{5}, ContextId{1}, 2, {0.5f, 40, 0.9f, 0.05f, 77, 5}}};
+  plan.closed_answers = {RequestId{6}};
+  plan.items = {{StepItem::Kind::chunk, ContextId{1}, {}, 4096, {1, 2, 3}, LogitRows::all, 0, 4097},
+                {StepItem::Kind::answer, {}, RequestId{5}, 5003, {9}, LogitRows::last, 4, 0}};
+  PlanCommit commit;
+  commit.record.object = ObjectId{9};
+  commit.record.context = ContextId{1};
+  commit.record.token_ids = {1, 2, 3};
+  commit.record.description.system = "be brief";
+  commit.catalogue_sequence = 12;
+  plan.commits = {commit};
+  return plan;
+}
+
+TEST(StepPlan, IsReadBackAsItWasWritten) {
+  const StepPlan plan = full_plan();
+  EXPECT_EQ(decode_step_plan(encode(plan)), plan);
+  EXPECT_EQ(decode_step_plan(encode(StepPlan{})), StepPlan{});
+}
+
+TEST(StepPlan, EveryRowIsDealtOnceAndRunsAreEven) {
+  for (std::uint32_t size = 1; size <= 7; ++size) {
+    for (std::size_t rows = 0; rows < 40; ++rows) {
+      std::size_t next = 0;
+      for (std::uint32_t rank = 0; rank < size; ++rank) {
+        const RowRun run = rows_of_rank(rows, rank, size);
+        ASSERT_EQ(run.begin, next);
+        ASSERT_LE(run.count(), rows / size + 1);
+        next = run.end;
+      }
+      ASSERT_EQ(next, rows);
+    }
+  }
+}
+
+TEST(StepReport, IsReadBackAsItWasWritten) {
+  StepReport report;
+  report.failures = {{true, 1, protocol::ErrorCode::storage_full, "disk full", ObjectId{4}}};
+  report.samples = {{2, {17, -0.5f, {{17, -0.5f}, {3, -1.25f}}}}};
+  report.commits = {{1, {protocol::VolumeId{3}, 99}}};
+  const StepReport read = decode_step_report(encode(report));
+  ASSERT_EQ(read.failures.size(), 1u);
+  EXPECT_EQ(read.failures[0].message, "disk full");
+  EXPECT_EQ(read.failures[0].damaged, ObjectId{4});
+  ASSERT_EQ(read.samples.size(), 1u);
+  EXPECT_EQ(read.samples[0].token.top, report.samples[0].token.top);
+  ASSERT_EQ(read.commits.size(), 1u);
+  EXPECT_EQ(read.commits[0].manifest, report.commits[0].manifest);
+}
+
+}  // namespace
+}  // namespace rotulus::worker
