@@ -49,7 +49,7 @@ struct KvStoreConfig {
   kernels::KvFormat format;
   std::size_t host_budget_bytes = 0;
   std::size_t reader_threads = 2;
-  std::size_t max_volume_bytes = 0;                 // 0: as much as the disk has; a commit beyond it is storage_full
+  std::size_t max_volume_bytes = 0;  // 0: as much as the disk has; a commit beyond it is storage_full
 };
 
 // Keeps blocks in host memory; addresses are valid while it lives. Movable. Must not outlive the store.

@@ -18,19 +18,19 @@ namespace rotulus::protocol {
 // Travels on the wire and in the catalogue: append only, never renumber.
 enum class ErrorCode : std::uint16_t {
   internal = 0,
-  invalid_argument = 1,         // the caller's input is wrong; `param` names the field
+  invalid_argument = 1,  // the caller's input is wrong; `param` names the field
   not_found = 2,
   conflict = 3,                 // exists, but cannot be used as asked (another model, KV format …)
   context_length_exceeded = 4,  // longer than the model's window
   unsupported = 5,              // understood and refused by name
   malformed_file = 6,
-  storage_corrupt = 7,          // a checksum, an identity or a manifest does not hold
+  storage_corrupt = 7,  // a checksum, an identity or a manifest does not hold
   storage_full = 8,
   out_of_memory = 9,
-  unavailable = 10,             // try again later: no worker group, a volume is absent
+  unavailable = 10,  // try again later: no worker group, a volume is absent
   deadline_exceeded = 11,
   cancelled = 12,
-  transport_lost = 13,          // a peer of the data plane is gone; ends the worker group
+  transport_lost = 13,  // a peer of the data plane is gone; ends the worker group
   unauthorized = 14,
   stale_epoch = 15,
   payload_too_large = 16,
@@ -67,9 +67,9 @@ std::string describe_operands(const Values&... values) {
 }  // namespace rotulus::protocol
 
 // CHECK(range.begin <= range.end, range.begin, range.end): aborts with the condition and its operands when it is false.
-#define CHECK(condition, ...)                                                              \
-  do {                                                                                     \
-    if (!(condition)) [[unlikely]]                                                         \
-      ::rotulus::protocol::check_failed(__FILE__, __LINE__, #condition,                    \
+#define CHECK(condition, ...)                                                                 \
+  do {                                                                                        \
+    if (!(condition)) [[unlikely]]                                                            \
+      ::rotulus::protocol::check_failed(__FILE__, __LINE__, #condition,                       \
                                         ::rotulus::protocol::describe_operands(__VA_ARGS__)); \
   } while (false)

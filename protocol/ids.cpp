@@ -4,7 +4,9 @@
 
 namespace rotulus::protocol {
 
-std::string to_string(ContextId id) { return fmt::format("ctx_{:016x}", id.value); }
+std::string to_string(ContextId id) {
+  return fmt::format("ctx_{:016x}", id.value);
+}
 
 std::optional<ContextId> parse_context_id(std::string_view text) {
   if (text.size() != 20 || text.substr(0, 4) != "ctx_") return std::nullopt;

@@ -16,7 +16,9 @@ std::uint32_t lane_of_stripe(std::uint64_t stripe) {
   return lane;
 }
 
-std::uint32_t lane_of_block(std::uint64_t block) { return lane_of_stripe(block / kBlocksPerStripe); }
+std::uint32_t lane_of_block(std::uint64_t block) {
+  return lane_of_stripe(block / kBlocksPerStripe);
+}
 
 LaneRange lanes_of_rank(std::uint32_t rank, std::uint32_t size) {
   CHECK(rank < size, rank, size);

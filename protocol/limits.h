@@ -10,26 +10,26 @@ namespace rotulus::protocol {
 using namespace std::chrono_literals;
 
 // Control plane.
-inline constexpr std::size_t kMaxFrameBytes = 1u << 20;            // one message, framing included
-inline constexpr std::size_t kMaxQueuedFrameBytes = 8u << 20;      // per connection; then the producer waits
-inline constexpr std::size_t kTokenizePieceBytes = 256u << 10;     // document bytes in one message
-inline constexpr std::size_t kTokenIdsPerMessage = 128u << 10;     // token ids in one message
+inline constexpr std::size_t kMaxFrameBytes = 1u << 20;         // one message, framing included
+inline constexpr std::size_t kMaxQueuedFrameBytes = 8u << 20;   // per connection; then the producer waits
+inline constexpr std::size_t kTokenizePieceBytes = 256u << 10;  // document bytes in one message
+inline constexpr std::size_t kTokenIdsPerMessage = 128u << 10;  // token ids in one message
 inline constexpr auto kHeartbeatInterval = 500ms;
-inline constexpr auto kLeaseTimeout = 8s;                          // silence after which a peer counts as lost
+inline constexpr auto kLeaseTimeout = 8s;  // silence after which a peer counts as lost
 inline constexpr auto kHelloTimeout = 10s;
-inline constexpr auto kWorkerGroupTimeout = 30s;                   // a stream waits this long for a new group
+inline constexpr auto kWorkerGroupTimeout = 30s;  // a stream waits this long for a new group
 
 // Data plane.
 inline constexpr std::size_t kRingMessageBytes = 4u << 20;
-inline constexpr auto kExchangeTimeout = 20s;                      // extended while the peer reports progress
-inline constexpr auto kBeaconInterval = 1000ms;                    // between two such reports
+inline constexpr auto kExchangeTimeout = 20s;    // extended while the peer reports progress
+inline constexpr auto kBeaconInterval = 1000ms;  // between two such reports
 
 // HTTP.
 inline constexpr std::size_t kMaxJsonBodyBytes = 64u << 20;
 inline constexpr std::uint64_t kMaxDocumentBytes = 8ull << 30;
 inline constexpr std::size_t kMaxHeaderBytes = 8u << 10;
 inline constexpr std::size_t kMaxJsonDepth = 32;
-inline constexpr std::size_t kMaxStreamBufferBytes = 1u << 20;     // per event stream; a slower client is cut off
+inline constexpr std::size_t kMaxStreamBufferBytes = 1u << 20;  // per event stream; a slower client is cut off
 
 // Requests.
 inline constexpr std::uint32_t kMaxLogprobs = 20;
@@ -43,11 +43,11 @@ inline constexpr std::size_t kMaxMetadataBytes = 16u << 10;
 inline constexpr std::size_t kMaxPreTokenBytes = 64u << 20;
 
 // Model files.
-inline constexpr std::size_t kMaxGgufEntries = 64u << 10;          // metadata keys, and tensors
-inline constexpr std::size_t kMaxGgufArrayBytes = 32u << 20;       // all metadata arrays as they lie in memory
+inline constexpr std::size_t kMaxGgufEntries = 64u << 10;     // metadata keys, and tensors
+inline constexpr std::size_t kMaxGgufArrayBytes = 32u << 20;  // all metadata arrays as they lie in memory
 
 // Store.
 inline constexpr std::size_t kMaxWriteBatchBytes = 8u << 20;
-inline constexpr std::uint32_t kMaxRanks = 256;                    // one lane each
+inline constexpr std::uint32_t kMaxRanks = 256;  // one lane each
 
 }  // namespace rotulus::protocol

@@ -37,7 +37,7 @@ struct ContextParameters {
   std::uint32_t lane_count = kLaneCount;
   std::uint32_t chunk_tokens = kChunkTokens;
   std::uint32_t format_version = kStoreFormatVersion;
-  std::string numerics_id;            // may differ at reopening; then answers say numerics_changed
+  std::string numerics_id;  // may differ at reopening; then answers say numerics_changed
   bool operator==(const ContextParameters&) const = default;
 };
 
@@ -51,7 +51,7 @@ struct ContextDescription {
   Frame frame = Frame::chat;
   std::optional<std::string> system;
   std::string display_name;
-  std::string metadata_json;        // an object, as given; at most limits.h kMaxMetadataBytes
+  std::string metadata_json;  // an object, as given; at most limits.h kMaxMetadataBytes
   std::int64_t created_at_unix_ms = 0;
   std::int64_t expires_at_unix_ms = 0;  // 0: never
   bool is_anonymous = false;            // made for a prompt without context_id
@@ -72,18 +72,18 @@ VolumeId volume_of_lane(const Placement& placement, std::uint32_t lane);
 // names. Holds enough to rebuild the catalogue from volumes alone.
 struct ManifestRecord {
   ObjectId object;
-  ObjectId parent;                  // the object of the chunk before; 0 for the first
+  ObjectId parent;  // the object of the chunk before; 0 for the first
   ContextId context;
   std::uint32_t chunk_index = 0;
   TokenRange range;
   StoreId store;
   VolumeId volume;
-  Placement placement;              // of the whole object
+  Placement placement;  // of the whole object
   ContextParameters parameters;
   ContextDescription description;
-  std::vector<TokenId> token_ids;   // range.count() of them
-  std::uint32_t block_count = 0;    // on this volume, over all layers
-  std::uint64_t blocks_hash = 0;    // over (key, checksum) of those blocks in key order
+  std::vector<TokenId> token_ids;  // range.count() of them
+  std::uint32_t block_count = 0;   // on this volume, over all layers
+  std::uint64_t blocks_hash = 0;   // over (key, checksum) of those blocks in key order
   bool operator==(const ManifestRecord&) const = default;
 };
 
@@ -104,8 +104,8 @@ struct ObjectRecord {
 struct ModelFacts {
   std::string name;
   std::string architecture;
-  std::string chat_template;        // "" where there is none
-  std::uint32_t context_length = 0; // the window
+  std::string chat_template;         // "" where there is none
+  std::uint32_t context_length = 0;  // the window
   std::uint32_t vocabulary = 0;
   std::uint32_t layers = 0;
   std::uint64_t parameter_count = 0;
@@ -116,11 +116,11 @@ struct ModelFacts {
 
 struct VolumeState {
   VolumeId volume;
-  StoreId store;                          // 0: a new volume that belongs to no store yet
+  StoreId store;  // 0: a new volume that belongs to no store yet
   std::string path;
-  std::uint64_t catalogue_sequence = 0;   // the last that it saw
-  std::uint64_t bytes_used = 0;           // physical
-  std::uint64_t bytes_free = 0;           // of its disk
+  std::uint64_t catalogue_sequence = 0;  // the last that it saw
+  std::uint64_t bytes_used = 0;          // physical
+  std::uint64_t bytes_free = 0;          // of its disk
   bool operator==(const VolumeState&) const = default;
 };
 
@@ -134,15 +134,15 @@ struct WorkerStats {
   std::uint64_t host_bytes_used = 0;
   std::uint64_t host_bytes_budget = 0;
   std::uint64_t disk_bytes_used = 0;
-  std::uint64_t blocks_loaded = 0;       // from disk
+  std::uint64_t blocks_loaded = 0;  // from disk
   std::uint64_t blocks_verified = 0;
   std::uint64_t blocks_corrupt = 0;
   std::uint64_t blocks_evicted = 0;
-  std::uint64_t tokens_prefilled = 0;    // rows of the forward pass, this rank's
+  std::uint64_t tokens_prefilled = 0;  // rows of the forward pass, this rank's
   std::uint64_t tokens_decoded = 0;
-  std::uint64_t tokens_recomputed = 0;   // of those: had been computed before
+  std::uint64_t tokens_recomputed = 0;  // of those: had been computed before
   std::uint64_t steps = 0;
-  double step_seconds = 0;               // summed
+  double step_seconds = 0;  // summed
   bool operator==(const WorkerStats&) const = default;
 };
 
@@ -152,7 +152,7 @@ struct SamplingSpec {
   float top_p = 1.0f;
   float min_p = 0.0f;
   std::uint64_t seed = 0;
-  std::uint32_t logprobs = 0;            // alternatives to report; the chosen token's own is always reported
+  std::uint32_t logprobs = 0;  // alternatives to report; the chosen token's own is always reported
   bool operator==(const SamplingSpec&) const = default;
 };
 
@@ -172,35 +172,35 @@ struct ChatMessage {
 // ---------------------------------------------------------------------------------------------------------------
 // Opening a connection
 
-struct Challenge {                       // coordinator: first on every connection
+struct Challenge {  // coordinator: first on every connection
   std::array<std::uint8_t, 32> nonce{};
   bool operator==(const Challenge&) const = default;
 };
 
-struct Hello {                           // worker
+struct Hello {  // worker
   std::uint32_t protocol_version = kProtocolVersion;
-  std::uint64_t group = 0;               // drawn by rank 0, the same in all ranks of one mpirun job
+  std::uint64_t group = 0;  // drawn by rank 0, the same in all ranks of one mpirun job
   std::uint32_t rank = 0;
   std::uint32_t size = 0;
   std::string host;
   std::uint64_t pid = 0;
   std::uint32_t threads = 0;
   ModelFacts model;
-  ContextParameters parameters;          // what this rank would give a new context
-  std::vector<VolumeState> volumes;      // held
+  ContextParameters parameters;      // what this rank would give a new context
+  std::vector<VolumeState> volumes;  // held
   std::vector<VolumeFailure> failed_volumes;
   std::array<std::uint8_t, 32> proof{};  // HMAC-SHA-256(secret, nonce | the message with proof zero); zero: no secret
   bool operator==(const Hello&) const = default;
 };
 
-struct Welcome {                         // coordinator
+struct Welcome {  // coordinator
   Epoch epoch;
   StoreId store;
   std::uint64_t catalogue_sequence = 0;
   bool operator==(const Welcome&) const = default;
 };
 
-struct Refusal {                         // coordinator, then it closes
+struct Refusal {  // coordinator, then it closes
   ErrorCode code = ErrorCode::unauthorized;
   std::string message;
   bool operator==(const Refusal&) const = default;
@@ -209,11 +209,11 @@ struct Refusal {                         // coordinator, then it closes
 // ---------------------------------------------------------------------------------------------------------------
 // Keeping it
 
-struct Ping {                            // coordinator, every kHeartbeatInterval
+struct Ping {  // coordinator, every kHeartbeatInterval
   std::uint64_t sequence = 0;
   bool operator==(const Ping&) const = default;
 };
-struct Pong {                            // worker; silence for kLeaseTimeout is a loss on either side
+struct Pong {  // worker; silence for kLeaseTimeout is a loss on either side
   std::uint64_t sequence = 0;
   WorkerStats stats;
   std::vector<VolumeState> volumes;
@@ -225,7 +225,7 @@ struct Wake {
   std::uint64_t work = 0;
   bool operator==(const Wake&) const = default;
 };
-struct Drain {                           // coordinator, to all: finish nothing new, exit with 0 when told work is done
+struct Drain {  // coordinator, to all: finish nothing new, exit with 0 when told work is done
   bool operator==(const Drain&) const = default;
 };
 
@@ -249,9 +249,9 @@ struct ReconcileVolume {
 };
 struct VolumeReconciled {
   VolumeId volume;
-  std::vector<ObjectId> damaged;         // live, but absent here or with another hash
+  std::vector<ObjectId> damaged;  // live, but absent here or with another hash
   std::uint64_t collected_objects = 0;
-  std::optional<std::string> refused;    // why nothing was touched
+  std::optional<std::string> refused;  // why nothing was touched
   bool operator==(const VolumeReconciled&) const = default;
 };
 struct ListManifests {
@@ -261,11 +261,11 @@ struct ListManifests {
 struct ManifestPage {
   VolumeId volume;
   std::vector<ManifestRecord> records;
-  std::vector<std::uint64_t> hashes;     // one per record
+  std::vector<std::uint64_t> hashes;  // one per record
   bool is_last = false;
   bool operator==(const ManifestPage&) const = default;
 };
-struct EraseObjects {                    // to every rank, after the catalogue's batch was synced
+struct EraseObjects {  // to every rank, after the catalogue's batch was synced
   std::vector<ObjectId> objects;
   std::uint64_t catalogue_sequence = 0;
   bool operator==(const EraseObjects&) const = default;
@@ -274,23 +274,23 @@ struct EraseObjects {                    // to every rank, after the catalogue's
 // ---------------------------------------------------------------------------------------------------------------
 // Text (rank 0; answered beside the steps, in order). `call` is echoed.
 
-struct TokenizeDocument {                // one document in pieces of <= kTokenizePieceBytes
+struct TokenizeDocument {  // one document in pieces of <= kTokenizePieceBytes
   std::uint64_t call = 0;
   bool is_first = false;
   bool is_last = false;
-  Frame frame = Frame::raw;              // with is_first: chat puts the frame's opening before the text
+  Frame frame = Frame::raw;  // with is_first: chat puts the frame's opening before the text
   std::optional<std::string> system;
   std::string bytes;
   bool operator==(const TokenizeDocument&) const = default;
 };
-struct EncodeText {                      // a short text: a prompt, a question, a conversation
+struct EncodeText {  // a short text: a prompt, a question, a conversation
   enum class Kind : std::uint8_t {
-    text = 0,              // `text`, special tokens as text
-    text_with_special = 1, // `text`, special tokens parsed
-    question = 2,          // `messages` behind the document of a chat context
-    conversation = 3,      // `messages`, the whole prompt
-    raw_question = 4,      // `text` behind the document of a raw context
-    prompt = 5,            // `text` as a whole raw prompt: BOS where the file asks for it
+    text = 0,               // `text`, special tokens as text
+    text_with_special = 1,  // `text`, special tokens parsed
+    question = 2,           // `messages` behind the document of a chat context
+    conversation = 3,       // `messages`, the whole prompt
+    raw_question = 4,       // `text` behind the document of a raw context
+    prompt = 5,             // `text` as a whole raw prompt: BOS where the file asks for it
   };
   std::uint64_t call = 0;
   Kind kind = Kind::text;
@@ -298,7 +298,7 @@ struct EncodeText {                      // a short text: a prompt, a question, 
   std::vector<ChatMessage> messages;
   bool operator==(const EncodeText&) const = default;
 };
-struct EncodedText {                     // answers TokenizeDocument (each piece) and EncodeText
+struct EncodedText {  // answers TokenizeDocument (each piece) and EncodeText
   std::uint64_t call = 0;
   std::vector<TokenId> ids;
   std::optional<ErrorCode> error;
@@ -315,10 +315,10 @@ struct RenderTemplate {
   std::vector<ChatMessage> messages;
   bool operator==(const RenderTemplate&) const = default;
 };
-struct DecodedText {                     // answers DecodeTokens and RenderTemplate
+struct DecodedText {  // answers DecodeTokens and RenderTemplate
   std::uint64_t call = 0;
-  std::string text;                      // bytes
-  std::vector<std::string> pieces;       // DecodeTokens: the bytes of each id
+  std::string text;                 // bytes
+  std::vector<std::string> pieces;  // DecodeTokens: the bytes of each id
   std::optional<ErrorCode> error;
   std::string message;
   bool operator==(const DecodedText&) const = default;
@@ -335,13 +335,13 @@ struct OpenContext {
   std::vector<ObjectRecord> chunks;
   bool operator==(const OpenContext&) const = default;
 };
-struct ContextTokens {                   // token ids [offset, offset + ids.size()); needed where chunks are computed
+struct ContextTokens {  // token ids [offset, offset + ids.size()); needed where chunks are computed
   ContextId context;
   std::uint64_t offset = 0;
   std::vector<TokenId> ids;
   bool operator==(const ContextTokens&) const = default;
 };
-struct CloseContext {                    // stops what runs on it, forgets it; nothing on disk is touched
+struct CloseContext {  // stops what runs on it, forgets it; nothing on disk is touched
   ContextId context;
   bool operator==(const CloseContext&) const = default;
 };
@@ -359,18 +359,18 @@ struct CancelCompute {
   ContextId context;
   bool operator==(const CancelCompute&) const = default;
 };
-struct ChunkProgress {                   // worker: tokens [0, processed) of the context are computed
+struct ChunkProgress {  // worker: tokens [0, processed) of the context are computed
   ContextId context;
   std::uint64_t processed = 0;
   bool operator==(const ChunkProgress&) const = default;
 };
-struct ChunkCommitted {                  // worker: durable on all its volumes; visible once the catalogue names it
+struct ChunkCommitted {  // worker: durable on all its volumes; visible once the catalogue names it
   ContextId context;
   std::uint32_t chunk_index = 0;
   ObjectRecord record;
   bool operator==(const ChunkCommitted&) const = default;
 };
-struct ComputeFailed {                   // worker: this chunk's attempt is over; its object is dead
+struct ComputeFailed {  // worker: this chunk's attempt is over; its object is dead
   ContextId context;
   std::uint32_t chunk_index = 0;
   ErrorCode code = ErrorCode::internal;
@@ -395,7 +395,7 @@ struct StartAnswer {
   std::vector<TokenId> question;
   std::vector<TokenId> forced;
   SamplingSpec sampling;
-  std::uint32_t max_tokens = 0;          // forced ones included
+  std::uint32_t max_tokens = 0;  // forced ones included
   std::vector<std::string> stop;
   bool ignore_eos = false;
   bool operator==(const StartAnswer&) const = default;
@@ -404,12 +404,12 @@ struct CancelAnswer {
   RequestId request;
   bool operator==(const CancelAnswer&) const = default;
 };
-struct AnswerToken {                     // worker: token `index` of the answer, ascending without gaps
+struct AnswerToken {  // worker: token `index` of the answer, ascending without gaps
   RequestId request;
   std::uint32_t index = 0;
   TokenId token = 0;
-  std::string bytes;                     // of this token alone
-  std::string text;                      // what may be shown now: whole characters, held back while a stop may match
+  std::string bytes;  // of this token alone
+  std::string text;   // what may be shown now: whole characters, held back while a stop may match
   float logprob = 0;
   std::vector<TokenAlternative> top;
   bool operator==(const AnswerToken&) const = default;
@@ -418,7 +418,7 @@ enum class FinishReason : std::uint8_t { stop = 0, length = 1 };
 struct AnswerFinished {
   RequestId request;
   FinishReason reason = FinishReason::stop;
-  std::string text;                      // what was held back and belongs to the answer
+  std::string text;  // what was held back and belongs to the answer
   std::uint32_t completion_tokens = 0;
   double prompt_ms = 0;
   double predicted_ms = 0;
@@ -432,11 +432,10 @@ struct AnswerFailed {
 };
 
 // Append only: the alternative's index is its number on the wire.
-using Message =
-    std::variant<Challenge, Hello, Welcome, Refusal, Ping, Pong, Wake, Drain, ReconcileVolume, VolumeReconciled,
-                 ListManifests, ManifestPage, EraseObjects, TokenizeDocument, EncodeText, EncodedText, DecodeTokens,
-                 RenderTemplate, DecodedText, OpenContext, ContextTokens, CloseContext, ComputeChunk, CancelCompute,
-                 ChunkProgress, ChunkCommitted, ComputeFailed, ChunkDamaged, StartAnswer, CancelAnswer, AnswerToken,
-                 AnswerFinished, AnswerFailed>;
+using Message = std::variant<Challenge, Hello, Welcome, Refusal, Ping, Pong, Wake, Drain, ReconcileVolume,
+                             VolumeReconciled, ListManifests, ManifestPage, EraseObjects, TokenizeDocument, EncodeText,
+                             EncodedText, DecodeTokens, RenderTemplate, DecodedText, OpenContext, ContextTokens,
+                             CloseContext, ComputeChunk, CancelCompute, ChunkProgress, ChunkCommitted, ComputeFailed,
+                             ChunkDamaged, StartAnswer, CancelAnswer, AnswerToken, AnswerFinished, AnswerFailed>;
 
 }  // namespace rotulus::protocol

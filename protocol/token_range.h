@@ -12,7 +12,8 @@ inline constexpr std::uint32_t kChunkTokens = 4096;  // the unit of commit and o
 inline constexpr std::uint32_t kPagesPerBlock = kBlockTokens / kPageTokens;
 inline constexpr std::uint32_t kBlocksPerStripe = kStripeTokens / kBlockTokens;
 inline constexpr std::uint32_t kBlocksPerChunk = kChunkTokens / kBlockTokens;
-static_assert(kBlockTokens % kPageTokens == 0 && kStripeTokens % kBlockTokens == 0 && kChunkTokens % kStripeTokens == 0);
+static_assert(kBlockTokens % kPageTokens == 0 && kStripeTokens % kBlockTokens == 0 &&
+              kChunkTokens % kStripeTokens == 0);
 
 struct TokenRange {
   std::uint64_t begin = 0;
@@ -21,9 +22,15 @@ struct TokenRange {
   bool operator==(const TokenRange&) const = default;
 };
 
-inline std::uint64_t ceil_div(std::uint64_t value, std::uint64_t unit) { return (value + unit - 1) / unit; }
-inline std::uint64_t block_count(std::uint64_t tokens) { return ceil_div(tokens, kBlockTokens); }
-inline std::uint64_t chunk_count(std::uint64_t tokens) { return ceil_div(tokens, kChunkTokens); }
+inline std::uint64_t ceil_div(std::uint64_t value, std::uint64_t unit) {
+  return (value + unit - 1) / unit;
+}
+inline std::uint64_t block_count(std::uint64_t tokens) {
+  return ceil_div(tokens, kBlockTokens);
+}
+inline std::uint64_t chunk_count(std::uint64_t tokens) {
+  return ceil_div(tokens, kChunkTokens);
+}
 
 // The token range of chunk `index` in a document of `tokens` tokens.
 inline TokenRange chunk_range(std::uint64_t index, std::uint64_t tokens) {

@@ -11,7 +11,8 @@ std::string check_endpoint(const std::string& text) {
   if (colon == std::string::npos || colon == 0) return "expected HOST:PORT, got \"" + text + "\"";
   const std::string port = text.substr(colon + 1);
   const bool is_number = !port.empty() && port.size() <= 5 && port.find_first_not_of("0123456789") == std::string::npos;
-  if (!is_number || std::stoul(port) == 0 || std::stoul(port) > 65535) return "port of \"" + text + "\" is not 1..65535";
+  if (!is_number || std::stoul(port) == 0 || std::stoul(port) > 65535)
+    return "port of \"" + text + "\" is not 1..65535";
   return {};
 }
 
@@ -19,8 +20,8 @@ std::string check_endpoint(const std::string& text) {
 template <typename T>
 void add_choice(CLI::App& app, const std::string& flag, const std::string& environment, T& value,
                 const std::map<std::string, T>& choices, const std::string& help) {
-  app.add_option_function<std::string>(flag, [&value, choices](const std::string& name) { value = choices.at(name); },
-                                       help)
+  app.add_option_function<std::string>(
+         flag, [&value, choices](const std::string& name) { value = choices.at(name); }, help)
       ->envname(environment)
       ->check(CLI::IsMember(choices));
 }
@@ -55,11 +56,10 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   add_choice<kernels::KvType>(app, "--kv-type", "ROTULUS_KV_TYPE", options.kv_type,
                               {{"f16", kernels::KvType::f16}, {"f32", kernels::KvType::f32}},
                               "How keys and values are stored (default f16)");
-  add_choice<kernels::Isa>(app, "--isa", "ROTULUS_ISA", options.isa,
-                           {{"auto", kernels::Isa::automatic},
-                            {"scalar", kernels::Isa::scalar},
-                            {"avx512", kernels::Isa::avx512}},
-                           "Instruction-set row of the kernels (default auto)");
+  add_choice<kernels::Isa>(
+      app, "--isa", "ROTULUS_ISA", options.isa,
+      {{"auto", kernels::Isa::automatic}, {"scalar", kernels::Isa::scalar}, {"avx512", kernels::Isa::avx512}},
+      "Instruction-set row of the kernels (default auto)");
   options.host_bytes = std::uint64_t{4} << 30;
   app.add_option("--tier-ram-size", options.host_bytes, "Host memory for KV, per rank (e.g. 512M, 4G)")
       ->envname("ROTULUS_TIER_RAM_SIZE")

@@ -38,13 +38,13 @@ struct RankEngine::Answer {
 
 struct RankEngine::Step {
   Rows rows;
-  std::vector<AttentionItem> items;                   // as the plan's
+  std::vector<AttentionItem> items;  // as the plan's
   struct LogitRow {
     std::size_t item = 0;
     std::size_t row = 0;  // in the item
     std::size_t local_row = 0;
   };
-  std::vector<LogitRow> logit_rows;                   // ascending local_row
+  std::vector<LogitRow> logit_rows;  // ascending local_row
 };
 
 RankEngine::RankEngine(const Model& model, kernels::Backend& backend, memory_store::KvStore& store,
@@ -115,8 +115,8 @@ void RankEngine::lay_out_rows(const StepPlan& plan, Step& step) {
       if ((item.kind != StepItem::Kind::answer) != is_prefill) continue;
       AttentionItem& attended = step.items[index];
       const auto place = [&](std::uint32_t on_rank, RowRun run) {
-        attended.runs.push_back({on_rank, run.count(),
-                                 static_cast<std::int64_t>(item.first_position + run.begin), step.rows.tokens.size()});
+        attended.runs.push_back({on_rank, run.count(), static_cast<std::int64_t>(item.first_position + run.begin),
+                                 step.rows.tokens.size()});
         if (on_rank != rank()) return;
         for (std::size_t row = run.begin; row < run.end; ++row) {
           const bool is_last = row + 1 == item.tokens.size();
@@ -152,8 +152,8 @@ void RankEngine::finish_rows(const StepPlan& plan, Step& step, kernels::ConstMat
     AttentionItem& item = step.items[index];
     if (item.tail) item.tail->grow(plan.items[index].tokens.size());
     if (!item.failure) continue;
-    report.failures.push_back({false, static_cast<std::uint32_t>(index), item.failure->code, item.failure->message,
-                               item.failure->damaged});
+    report.failures.push_back(
+        {false, static_cast<std::uint32_t>(index), item.failure->code, item.failure->message, item.failure->damaged});
   }
   for (std::size_t i = 0; i < step.logit_rows.size(); ++i) {
     const auto& row = step.logit_rows[i];

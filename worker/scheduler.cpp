@@ -14,14 +14,16 @@ using protocol::ErrorCode;
 using protocol::TokenRange;
 using Clock = std::chrono::steady_clock;
 
-constexpr TokenId kAbsent = 0xffffffff;          // a token id that has not arrived yet
+constexpr TokenId kAbsent = 0xffffffff;  // a token id that has not arrived yet
 constexpr double kStepSeconds = 0.15;
 constexpr std::size_t kFirstBudget = 128;
 constexpr std::size_t kLeastBudget = 32;
 constexpr std::size_t kMostBudget = 2048;
-constexpr std::size_t kReplayRows = 64;          // forced tokens in one step
+constexpr std::size_t kReplayRows = 64;  // forced tokens in one step
 
-double milliseconds(Clock::duration duration) { return std::chrono::duration<double, std::milli>(duration).count(); }
+double milliseconds(Clock::duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
 
 template <class... Handlers>
 struct Overloaded : Handlers... {
@@ -34,16 +36,16 @@ Overloaded(Handlers...) -> Overloaded<Handlers...>;
 
 struct Scheduler::Context {
   protocol::OpenContext opened;
-  std::vector<TokenId> ids;                      // kAbsent where not known
-  std::vector<ChunkLocation> chunks;             // committed ones
+  std::vector<TokenId> ids;           // kAbsent where not known
+  std::vector<ChunkLocation> chunks;  // committed ones
   std::deque<protocol::ComputeChunk> queue;
   struct Attempt {
     protocol::ComputeChunk order;
     protocol::Placement placement;
     TokenRange range;
-    std::uint64_t next = 0;                      // position of the first row not computed
+    std::uint64_t next = 0;  // position of the first row not computed
   };
-  std::optional<Attempt> attempt;                // of the queue's front
+  std::optional<Attempt> attempt;  // of the queue's front
 
   ContextId id() const { return opened.context; }
   std::uint64_t token_count() const { return opened.description.token_count; }
@@ -53,8 +55,8 @@ struct Scheduler::Answer {
   protocol::StartAnswer started;
   std::uint32_t home = 0;
   std::uint64_t first_position = 0;
-  std::uint64_t rows_done = 0;                   // of question and tokens
-  std::vector<TokenId> tokens;                   // forced and drawn
+  std::uint64_t rows_done = 0;  // of question and tokens
+  std::vector<TokenId> tokens;  // forced and drawn
   AnswerText text{{}};
   Clock::time_point start;
   Clock::time_point first_token;
@@ -68,15 +70,15 @@ Scheduler::~Scheduler() = default;
 // -- what the coordinator says ----------------------------------------------------------------------------------
 
 void Scheduler::accept(protocol::Message message) {
-  std::visit(Overloaded{[&](protocol::OpenContext& m) { open(std::move(m)); },
-                        [&](protocol::ContextTokens& m) { take_tokens(m); },
-                        [&](protocol::CloseContext& m) { close(m.context); },
-                        [&](protocol::ComputeChunk& m) { enqueue(m); },
-                        [&](protocol::CancelCompute& m) { cancel_compute(m.context); },
-                        [&](protocol::StartAnswer& m) { start(std::move(m)); },
-                        [&](protocol::CancelAnswer& m) { close_answer(m.request); },
-                        [](auto&) { CHECK(false, "not a message of work"); }},
-             message);
+  std::visit(
+      Overloaded{[&](protocol::OpenContext& m) { open(std::move(m)); },
+                 [&](protocol::ContextTokens& m) { take_tokens(m); },
+                 [&](protocol::CloseContext& m) { close(m.context); }, [&](protocol::ComputeChunk& m) { enqueue(m); },
+                 [&](protocol::CancelCompute& m) { cancel_compute(m.context); },
+                 [&](protocol::StartAnswer& m) { start(std::move(m)); },
+                 [&](protocol::CancelAnswer& m) { close_answer(m.request); },
+                 [](auto&) { CHECK(false, "not a message of work"); }},
+      message);
 }
 
 void Scheduler::open(protocol::OpenContext message) {
@@ -144,9 +146,7 @@ void Scheduler::cancel_compute(ContextId id) {
 
 void Scheduler::start(protocol::StartAnswer message) {
   const RequestId id = message.request;
-  const auto refuse = [&](ErrorCode code, std::string why) {
-    emit_(protocol::AnswerFailed{id, code, std::move(why)});
-  };
+  const auto refuse = [&](ErrorCode code, std::string why) { emit_(protocol::AnswerFailed{id, code, std::move(why)}); };
   if (answers_.contains(id)) close_answer(id);
   auto answer = std::make_unique<Answer>();
   if (message.context) {
@@ -161,14 +161,15 @@ void Scheduler::start(protocol::StartAnswer message) {
   const std::uint64_t tokens = answer->first_position + message.question.size() + message.max_tokens;
   if (message.question.empty()) return refuse(ErrorCode::invalid_argument, "the question has no tokens");
   if (tokens > config_.context_length) {
-    return refuse(ErrorCode::context_length_exceeded,
-                  fmt::format("{} tokens of context, {} of question and {} to generate exceed the window of {}",
-                              answer->first_position, message.question.size(), message.max_tokens,
-                              config_.context_length));
+    return refuse(
+        ErrorCode::context_length_exceeded,
+        fmt::format("{} tokens of context, {} of question and {} to generate exceed the window of {}",
+                    answer->first_position, message.question.size(), message.max_tokens, config_.context_length));
   }
   for (const auto* ids : {&message.question, &message.forced}) {
     for (const TokenId token : *ids) {
-      if (token >= config_.vocabulary) return refuse(ErrorCode::invalid_argument, "a token id is not in the vocabulary");
+      if (token >= config_.vocabulary)
+        return refuse(ErrorCode::invalid_argument, "a token id is not in the vocabulary");
     }
   }
   answer->home = pick_home();
@@ -362,7 +363,8 @@ void Scheduler::absorb(const StepPlan& plan, std::span<const StepReport> reports
       absorb_answer(item, failures[index], samples[index]);
     }
   }
-  for (std::uint32_t index = 0; index < plan.commits.size(); ++index) absorb_commit(plan.commits[index], index, reports);
+  for (std::uint32_t index = 0; index < plan.commits.size(); ++index)
+    absorb_commit(plan.commits[index], index, reports);
   if (prefill_rows >= kLeastBudget && seconds > 0) {
     const double rate = double(prefill_rows) / seconds;
     prefill_rows_per_second_ = prefill_rows_per_second_ == 0 ? rate : 0.7 * prefill_rows_per_second_ + 0.3 * rate;
@@ -460,7 +462,7 @@ bool Scheduler::advance(Answer& answer, TokenId token, const SampledToken* sampl
   std::string text = answer.text.append(bytes);
   if (sampled) {
     protocol::AnswerToken said{answer.started.request, index, token, std::string(bytes), std::move(text),
-                               sampled->logprob, {}};
+                               sampled->logprob,       {}};
     for (const auto& [alternative, logprob] : sampled->top) {
       said.top.push_back({alternative, std::string(tokenizer_.bytes(alternative, true)), logprob});
     }

@@ -28,7 +28,7 @@ struct SchedulerConfig {
   std::uint32_t rank_count = 1;
   std::uint32_t context_length = 0;  // the window
   std::uint32_t vocabulary = 0;
-  std::uint32_t step_tokens = 0;     // rows of prefill in a step; 0: by the measured rate
+  std::uint32_t step_tokens = 0;  // rows of prefill in a step; 0: by the measured rate
   VolumeHolders holders;
   protocol::StoreId store;
 };
@@ -78,7 +78,7 @@ class Scheduler final {
   std::map<ContextId, std::unique_ptr<Context>> contexts_;
   std::map<RequestId, std::unique_ptr<Answer>> answers_;
   std::deque<ContextId> compute_order_;
-  StepPlan changes_;               // what the ranks are told with the next plan
+  StepPlan changes_;  // what the ranks are told with the next plan
   std::uint64_t step_ = 0;
   double prefill_rows_per_second_ = 0;
 };

@@ -15,7 +15,7 @@ class Writer {
  public:
   static constexpr bool kReads = false;
   template <typename T>
-    requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+  requires std::is_arithmetic_v<T> || std::is_enum_v<T>
   void operator()(const T& value) {
     const auto* from = reinterpret_cast<const std::byte*>(&value);
     bytes.insert(bytes.end(), from, from + sizeof value);
@@ -32,10 +32,8 @@ class Reader {
   static constexpr bool kReads = true;
   explicit Reader(std::span<const std::byte> bytes) : bytes_(bytes) {}
   template <typename T>
-    requires std::is_arithmetic_v<T> || std::is_enum_v<T>
-  void operator()(T& value) {
-    raw(&value, sizeof value);
-  }
+  requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+  void operator()(T& value) { raw(&value, sizeof value); }
   void raw(void* data, std::size_t count) {
     CHECK(count <= bytes_.size() - offset_, count, bytes_.size(), offset_);
     if (count > 0) std::memcpy(data, bytes_.data() + offset_, count);
@@ -206,10 +204,18 @@ T read(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-std::vector<std::byte> encode(const StepPlan& plan) { return write(plan); }
-StepPlan decode_step_plan(std::span<const std::byte> bytes) { return read<StepPlan>(bytes); }
-std::vector<std::byte> encode(const StepReport& report) { return write(report); }
-StepReport decode_step_report(std::span<const std::byte> bytes) { return read<StepReport>(bytes); }
+std::vector<std::byte> encode(const StepPlan& plan) {
+  return write(plan);
+}
+StepPlan decode_step_plan(std::span<const std::byte> bytes) {
+  return read<StepPlan>(bytes);
+}
+std::vector<std::byte> encode(const StepReport& report) {
+  return write(report);
+}
+StepReport decode_step_report(std::span<const std::byte> bytes) {
+  return read<StepReport>(bytes);
+}
 
 RowRun rows_of_rank(std::size_t rows, std::uint32_t rank, std::uint32_t size) {
   return {rows * rank / size, rows * (rank + 1) / size};

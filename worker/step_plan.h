@@ -61,8 +61,8 @@ struct StepItem {
   std::uint64_t first_position = 0;  // in the document, or of the tail behind it
   std::vector<TokenId> tokens;       // the rows
   LogitRows logits = LogitRows::none;
-  std::uint64_t sample_index = 0;    // logits == last: the index of the token that is drawn from them
-  std::uint64_t computed_before = 0; // rows at positions below count as recomputed
+  std::uint64_t sample_index = 0;     // logits == last: the index of the token that is drawn from them
+  std::uint64_t computed_before = 0;  // rows at positions below count as recomputed
   bool operator==(const StepItem&) const = default;
 };
 
@@ -76,11 +76,11 @@ struct PlanCommit {
 struct StepPlan {
   enum class Kind : std::uint8_t { run, park, stop } kind = Kind::run;
   std::uint64_t step = 0;
-  std::uint64_t work_seen = 0;       // park: a rank that was woken for later work does not park
-  std::vector<PlanContext> contexts; // opened or replaced
+  std::uint64_t work_seen = 0;        // park: a rank that was woken for later work does not park
+  std::vector<PlanContext> contexts;  // opened or replaced
   std::vector<ContextId> closed_contexts;
   std::vector<PlanChunk> chunks;
-  std::vector<ObjectId> abandoned;   // attempts that will not be committed
+  std::vector<ObjectId> abandoned;  // attempts that will not be committed
   std::vector<PlanAnswer> answers;
   std::vector<RequestId> closed_answers;
   std::vector<StepItem> items;
@@ -96,10 +96,10 @@ StepPlan decode_step_plan(std::span<const std::byte> bytes);  // from a rank of 
 // The status word: what went wrong with an item or a commit on this rank. The rank kept taking part for the others.
 struct StepFailure {
   bool is_commit = false;
-  std::uint32_t index = 0;           // into items or commits
+  std::uint32_t index = 0;  // into items or commits
   protocol::ErrorCode code = protocol::ErrorCode::internal;
   std::string message;
-  ObjectId damaged;                  // storage_corrupt: whose blocks cannot be read
+  ObjectId damaged;  // storage_corrupt: whose blocks cannot be read
 };
 
 struct StepSample {

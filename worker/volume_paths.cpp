@@ -8,7 +8,9 @@
 namespace rotulus::worker {
 namespace {
 
-std::filesystem::path folder_of(const std::filesystem::path& store) { return store / "volumes"; }
+std::filesystem::path folder_of(const std::filesystem::path& store) {
+  return store / "volumes";
+}
 
 std::vector<std::filesystem::path> list_volumes(const std::filesystem::path& store) {
   std::vector<std::filesystem::path> paths;

@@ -49,8 +49,8 @@ TEST(Lanes, SpreadTheStripesOfAShortDocument) {
 TEST(Ids, ContextIdIsReadBackOnlyInItsCanonicalSpelling) {
   const ContextId id{0x4f2aull};
   EXPECT_EQ(parse_context_id(to_string(id)), id);
-  for (const char* bad : {"", "ctx_", "ctx_x", "ctx_0000000000000000", "ctx_0000000000004F2A", "ctx_4f2a",
-                          "ctx_000000000000 4f2a"}) {
+  for (const char* bad :
+       {"", "ctx_", "ctx_x", "ctx_0000000000000000", "ctx_0000000000004F2A", "ctx_4f2a", "ctx_000000000000 4f2a"}) {
     EXPECT_EQ(parse_context_id(bad), std::nullopt) << bad;
   }
 }

@@ -146,7 +146,8 @@ std::vector<protocol::ObjectRecord> LocalGroup::commit_context(protocol::Context
     send(protocol::ComputeChunk{id, chunk, protocol::ObjectId{next_object_++}, 0, 0});
     for (;;) {
       const protocol::Message message = receive();
-      if (const auto* failed = std::get_if<protocol::ComputeFailed>(&message)) throw std::runtime_error(failed->message);
+      if (const auto* failed = std::get_if<protocol::ComputeFailed>(&message))
+        throw std::runtime_error(failed->message);
       const auto* committed = std::get_if<protocol::ChunkCommitted>(&message);
       if (!committed) continue;
       records.push_back(committed->record);

@@ -23,9 +23,9 @@ namespace rotulus::testing {
 
 struct LocalGroupConfig {
   std::filesystem::path model_path;
-  std::filesystem::path store_path;      // volumes are made under it; kept
+  std::filesystem::path store_path;  // volumes are made under it; kept
   std::uint32_t ranks = 1;
-  std::size_t threads = 1;               // per rank
+  std::size_t threads = 1;  // per rank
   kernels::Isa isa = kernels::Isa::automatic;
   kernels::KvType kv_type = kernels::KvType::f16;
   std::size_t host_budget_bytes = std::size_t{1} << 30;  // per rank
@@ -47,8 +47,7 @@ class LocalGroup final {
   protocol::Message receive();
 
   // Computes and commits a context from its ids, chunk after chunk; the records as a catalogue would keep them.
-  std::vector<protocol::ObjectRecord> commit_context(protocol::ContextId id,
-                                                     const std::vector<protocol::TokenId>& ids);
+  std::vector<protocol::ObjectRecord> commit_context(protocol::ContextId id, const std::vector<protocol::TokenId>& ids);
   // Makes known a context that was committed before (in an earlier life of the store).
   void open_context(protocol::ContextId id, const std::vector<protocol::TokenId>& ids,
                     const std::vector<protocol::ObjectRecord>& chunks);
@@ -80,7 +79,7 @@ class LocalGroup final {
   std::uint64_t work_sent_ = 0;
   std::deque<protocol::Message> events_;
   bool is_stopping_ = false;
-  std::string ended_;          // what a rank died of
+  std::string ended_;  // what a rank died of
   std::uint64_t next_object_;
 };
 

@@ -17,22 +17,22 @@ struct SameBytesRun {
   std::size_t prompt_tokens = 128;
   std::uint32_t ranks = 1;
   std::size_t threads = 1;
-  std::size_t batch = 1;           // requests at once; the first is the one that is hashed
-  bool small_budget = false;       // host memory for a quarter of the context's KV (a floor for the smallest)
-  std::uint32_t step_tokens = 0;   // 0: by the measured rate
-  bool restart = false;            // ingest in one life of the group, answer in the next
+  std::size_t batch = 1;          // requests at once; the first is the one that is hashed
+  bool small_budget = false;      // host memory for a quarter of the context's KV (a floor for the smallest)
+  std::uint32_t step_tokens = 0;  // 0: by the measured rate
+  bool restart = false;           // ingest in one life of the group, answer in the next
   worker::Strategy strategy = worker::Strategy::automatic;
-  std::uint32_t restart_ranks = 0; // with restart: ranks of the second life; 0: the same
+  std::uint32_t restart_ranks = 0;  // with restart: ranks of the second life; 0: the same
   std::size_t generated_tokens = 64;
 
   std::string name() const;
 };
 
 struct SameBytesResult {
-  std::uint64_t logits_hash = 0;                // over the logits of every step of the first request, in order
+  std::uint64_t logits_hash = 0;  // over the logits of every step of the first request, in order
   std::vector<protocol::TokenId> tokens;
   std::uint64_t tokens_recomputed = 0;
-  std::uint64_t blocks_loaded = 0;              // from disk
+  std::uint64_t blocks_loaded = 0;  // from disk
 };
 
 // A deterministic prompt of `count` tokens: text of this repository's own making, ids spread over the vocabulary.

@@ -48,10 +48,15 @@ class SameBytesOfPrompt : public ::testing::TestWithParam<std::size_t> {};
 TEST_P(SameBytesOfPrompt, HoldAcrossACoverOfPairs) {
   const std::size_t prompt = GetParam();
   const SameBytesResult want = run({.prompt_tokens = prompt});
-  expect_same(want, {.prompt_tokens = prompt, .ranks = 2, .threads = 2, .batch = 8, .small_budget = true, .restart = true});
+  expect_same(want,
+              {.prompt_tokens = prompt, .ranks = 2, .threads = 2, .batch = 8, .small_budget = true, .restart = true});
   expect_same(want, {.prompt_tokens = prompt, .ranks = 3, .threads = 1, .batch = 8, .step_tokens = 37});
   expect_same(want, {.prompt_tokens = prompt, .ranks = 4, .threads = 2, .small_budget = true, .step_tokens = 64});
-  expect_same(want, {.prompt_tokens = prompt, .ranks = 2, .threads = 1, .step_tokens = 37, .restart = true,
+  expect_same(want, {.prompt_tokens = prompt,
+                     .ranks = 2,
+                     .threads = 1,
+                     .step_tokens = 37,
+                     .restart = true,
                      .strategy = Strategy::ring});
 }
 
@@ -59,8 +64,13 @@ INSTANTIATE_TEST_SUITE_P(Prompts, SameBytesOfPrompt, ::testing::Values(1, 127, 1
 
 TEST(SameBytes, HoldForALongPromptStreamedFromDisk) {
   const SameBytesResult want = run({.prompt_tokens = 4000});
-  expect_same(want, {.prompt_tokens = 4000, .ranks = 3, .threads = 1, .batch = 8, .small_budget = true,
-                     .step_tokens = 300, .restart = true});
+  expect_same(want, {.prompt_tokens = 4000,
+                     .ranks = 3,
+                     .threads = 1,
+                     .batch = 8,
+                     .small_budget = true,
+                     .step_tokens = 300,
+                     .restart = true});
 }
 
 }  // namespace

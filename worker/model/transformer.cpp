@@ -38,17 +38,17 @@ ConstMatrix slice(ConstMatrix matrix, std::size_t begin, std::size_t end) {
 }  // namespace
 
 struct Transformer::Scratch {
-  GrowingMatrix residual;    // [rows, embedding]
-  GrowingMatrix normed;      // [rows, embedding]
-  GrowingMatrix query;       // [rows, query_heads * head_dim]
-  GrowingMatrix key;         // [rows, kv_heads * head_dim]
-  GrowingMatrix value;       // [rows, kv_heads * head_dim]
-  GrowingMatrix attended;    // [rows, query_heads * head_dim]
-  GrowingMatrix projected;   // [rows, embedding]
-  GrowingMatrix gate;        // [rows, feed_forward]
-  GrowingMatrix up;          // [rows, feed_forward]
-  GrowingMatrix last;        // [logit rows, embedding]
-  GrowingMatrix logits;      // [logit rows, vocabulary]
+  GrowingMatrix residual;   // [rows, embedding]
+  GrowingMatrix normed;     // [rows, embedding]
+  GrowingMatrix query;      // [rows, query_heads * head_dim]
+  GrowingMatrix key;        // [rows, kv_heads * head_dim]
+  GrowingMatrix value;      // [rows, kv_heads * head_dim]
+  GrowingMatrix attended;   // [rows, query_heads * head_dim]
+  GrowingMatrix projected;  // [rows, embedding]
+  GrowingMatrix gate;       // [rows, feed_forward]
+  GrowingMatrix up;         // [rows, feed_forward]
+  GrowingMatrix last;       // [logit rows, embedding]
+  GrowingMatrix logits;     // [logit rows, vocabulary]
 };
 
 Transformer::Transformer(const Model& model, kernels::Backend& backend)

@@ -77,8 +77,7 @@ void KeyDelivery::append(const KeySegment& segment, std::uint32_t layer, const f
       const auto position = static_cast<std::uint64_t>(segment.position) + row;
       const auto first_row = static_cast<std::uint32_t>(position % kBlockTokens);
       const std::size_t count = std::min<std::size_t>(kBlockTokens - first_row, segment.count - row);
-      const auto address =
-          block_address(*item.chunks, layer, static_cast<std::uint32_t>(position / kBlockTokens));
+      const auto address = block_address(*item.chunks, layer, static_cast<std::uint32_t>(position / kBlockTokens));
       std::byte* block = group_.store.block_for_writing(address);
       group_.backend.append(stream, group_.format, {key + row * width_, count, width_, width_},
                             {value + row * width_, count, width_, width_}, first_row, block);

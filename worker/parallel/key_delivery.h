@@ -31,8 +31,8 @@ class KeyDelivery final {
 
   const GroupSetting& group_;
   std::vector<AttentionItem>& items_;
-  std::size_t width_;                 // floats of a row of keys
-  std::vector<KeySegment> segments_;  // in an order that all ranks share
+  std::size_t width_;                             // floats of a row of keys
+  std::vector<KeySegment> segments_;              // in an order that all ranks share
   std::vector<std::vector<std::byte>> outgoing_;  // [rank]
   std::vector<std::vector<std::byte>> incoming_;  // [rank]
 };

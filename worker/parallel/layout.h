@@ -26,8 +26,8 @@ using VolumeHolders = std::map<protocol::VolumeId, std::uint32_t>;  // the rank 
 // A run of lanes of one rank whose keys are attended in one call and sent in one message: one node of the lane tree.
 struct Piece {
   kernels::LaneSpan node;
-  std::vector<kernels::KvBlock> blocks;          // without data
-  std::vector<std::uint32_t> block_indices;      // in the context, as `blocks`
+  std::vector<kernels::KvBlock> blocks;      // without data
+  std::vector<std::uint32_t> block_indices;  // in the context, as `blocks`
   std::vector<kernels::Stripe> stripes;
 };
 

@@ -37,7 +37,8 @@ class RingBuffers {
     for (std::uint32_t rank = 0; rank < size; ++rank) {
       for (const Piece& piece : layout.pieces(rank)) bytes = std::max(bytes, piece.blocks.size() * block_bytes);
     }
-    for (auto& buffer : buffers_) buffer = backend.allocate(std::max<std::size_t>(bytes, 64), kernels::MemoryKind::host);
+    for (auto& buffer : buffers_)
+      buffer = backend.allocate(std::max<std::size_t>(bytes, 64), kernels::MemoryKind::host);
   }
   std::byte* current() { return buffers_[turn_]->data(); }
   std::byte* next() { return buffers_[1 - turn_]->data(); }

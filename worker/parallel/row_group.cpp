@@ -38,8 +38,8 @@ StepAttention::RowGroup::RowGroup(const GroupSetting& group, std::vector<Attenti
       own_nodes(group.query_heads, group.format.head_dim) {
   const AttentionItem& first = all_items[items.front()];
   if (first.chunks && first.visible_end > 0) {
-    layout = std::make_unique<Layout>(*first.chunks, first.visible_end, group.transport.size(), group.format,
-                                      group.holders);
+    layout =
+        std::make_unique<Layout>(*first.chunks, first.visible_end, group.transport.size(), group.format, group.holders);
   }
   for (const std::size_t item : items) {
     for (const ItemRun& run : all_items[item].runs) {
@@ -89,7 +89,8 @@ LoadedPiece::LoadedPiece(const GroupSetting& group, StepAttention::RowGroup& row
     pinned_ = group.store.pin(addresses);
   } catch (const protocol::Error& error) {
     const bool is_damage = error.code() == protocol::ErrorCode::storage_corrupt;
-    rows.fail({error.code(), error.message(), is_damage ? group.store.last_damage().address.object : protocol::ObjectId{}});
+    rows.fail(
+        {error.code(), error.message(), is_damage ? group.store.last_damage().address.object : protocol::ObjectId{}});
     return;
   }
   is_readable_ = true;

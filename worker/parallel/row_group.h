@@ -57,8 +57,8 @@ struct StepAttention::RowGroup {
   std::vector<float> lse;
   std::vector<float> tail_out;
   std::vector<float> tail_lse;
-  NodePartials partials;     // of the local rows
-  NodePartials own_nodes;    // gathered: of all ranks' rows, over this rank's lanes
+  NodePartials partials;   // of the local rows
+  NodePartials own_nodes;  // gathered: of all ranks' rows, over this rank's lanes
 };
 
 // One piece of this rank's keys for one layer, in memory while it lives. Fetches what lies on another rank's volume
@@ -66,10 +66,10 @@ struct StepAttention::RowGroup {
 class LoadedPiece final {
  public:
   LoadedPiece(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer, std::size_t round);
-  const Piece* piece() const { return piece_; }        // nullptr: no piece in this round
-  bool is_readable() const { return is_readable_; }    // false: the group has failed on this rank
+  const Piece* piece() const { return piece_; }      // nullptr: no piece in this round
+  bool is_readable() const { return is_readable_; }  // false: the group has failed on this rank
   const std::vector<kernels::KvBlock>& blocks() const { return blocks_; }
-  void pack(std::byte* into) const;                    // block after block; zeros where it is not readable
+  void pack(std::byte* into) const;  // block after block; zeros where it is not readable
 
  private:
   const Piece* piece_ = nullptr;

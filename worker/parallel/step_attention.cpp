@@ -30,7 +30,9 @@ bool ring_is_cheaper(const GroupSetting& group, const StepAttention::RowGroup& r
 }  // namespace
 
 StepAttention::StepAttention(const GroupSetting& group, std::vector<AttentionItem>& items, Strategy strategy)
-    : group_(group), items_(items), stream_(group.backend.make_stream()),
+    : group_(group),
+      items_(items),
+      stream_(group.backend.make_stream()),
       delivery_(std::make_unique<KeyDelivery>(group, items)) {
   std::map<std::pair<const void*, std::uint64_t>, std::vector<std::size_t>> by_keys;
   std::vector<std::pair<const void*, std::uint64_t>> order;  // as items come: pointers differ from rank to rank
@@ -89,8 +91,7 @@ void StepAttention::append_to_tails(std::uint32_t layer, ConstMatrix key, ConstM
 void StepAttention::attend_group(RowGroup& rows, std::uint32_t layer, ConstMatrix query, Matrix out) {
   const std::size_t width = std::size_t{group_.query_heads} * group_.format.head_dim;
   for (const RowGroup::LocalRun& run : rows.local_runs) {
-    std::memcpy(rows.query.data() + run.group_row * width, query.row(run.local_row),
-                run.count * width * sizeof(float));
+    std::memcpy(rows.query.data() + run.group_row * width, query.row(run.local_row), run.count * width * sizeof(float));
   }
   rows.partials.clear();
   if (rows.layout) {
@@ -144,12 +145,14 @@ void StepAttention::attend_tail(RowGroup& rows, std::uint32_t layer) {
       piece.blocks.push_back(view);
     }
     for (std::uint32_t first = 0; first < piece.blocks.size(); first += kBlocksPerStripe) {
-      const auto count = std::min<std::uint32_t>(kBlocksPerStripe, static_cast<std::uint32_t>(piece.blocks.size()) - first);
+      const auto count =
+          std::min<std::uint32_t>(kBlocksPerStripe, static_cast<std::uint32_t>(piece.blocks.size()) - first);
       piece.stripes.push_back({0, first, count});
     }
-    attend_piece(group_, *stream_, piece, piece.blocks, run.count, rows.query.data() + run.group_row * width,
-                 rows.positions[group_.transport.rank()].data() + run.group_row,
-                 {rows.tail_out.data() + run.group_row * width, rows.tail_lse.data() + run.group_row * group_.query_heads});
+    attend_piece(
+        group_, *stream_, piece, piece.blocks, run.count, rows.query.data() + run.group_row * width,
+        rows.positions[group_.transport.rank()].data() + run.group_row,
+        {rows.tail_out.data() + run.group_row * width, rows.tail_lse.data() + run.group_row * group_.query_heads});
   }
 }
 

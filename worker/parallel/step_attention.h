@@ -52,9 +52,9 @@ struct AttentionFailure {
 // Rows of one item that one rank computes.
 struct ItemRun {
   std::uint32_t rank = 0;
-  std::size_t count = 0;           // may be 0
+  std::size_t count = 0;  // may be 0
   std::int64_t first_position = 0;
-  std::size_t local_row = 0;       // of the first in that rank's matrices; meaningful on that rank only
+  std::size_t local_row = 0;  // of the first in that rank's matrices; meaningful on that rank only
 };
 
 struct AttentionItem {

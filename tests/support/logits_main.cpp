@@ -1,0 +1,161 @@
+// rotulus-logits: the logits of all positions of a prompt, and the keys and values as they were stored, for oracles.
+//
+//   rotulus-logits -m MODEL --ids IDS.json [--kv-type f16|f32] [--isa auto] --logits OUT.f32 [--kv OUT.bin]
+//
+// OUT.f32: float32 [positions][vocabulary]. OUT.bin: float32 [layers][2][positions][kv_heads * head_dim], keys
+// (rotated, as stored) then values. The prompt runs as a document does: prefill in steps, through the store.
+#include <unistd.h>
+#include <CLI/CLI.hpp>
+#include <boost/json.hpp>
+#include <boost/json/src.hpp>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <thread>
+
+#include "protocol/error.h"
+#include "worker/parallel/transport.h"
+#include "worker/rank_engine.h"
+
+namespace rotulus {
+namespace {
+
+using kernels::KvFormat;
+using kernels::KvType;
+using protocol::kBlockTokens;
+
+constexpr std::size_t kStepRows = 256;
+
+struct Arguments {
+  std::string model, ids, logits, kv, kv_type = "f16", isa = "auto", store;
+};
+
+std::vector<protocol::TokenId> read_ids(const std::string& path) {
+  std::ifstream file(path);
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::vector<protocol::TokenId> ids;
+  for (const auto& value : boost::json::parse(text).as_array()) ids.push_back(value.to_number<protocol::TokenId>());
+  return ids;
+}
+
+float read_element(const std::byte* block, KvType type, std::size_t offset) {
+  if (type == KvType::f32) {
+    float value;
+    std::memcpy(&value, block + offset * 4, 4);
+    return value;
+  }
+  std::uint16_t half;
+  std::memcpy(&half, block + offset * 2, 2);
+  const std::uint32_t sign = std::uint32_t{half & 0x8000u} << 16;
+  const std::uint32_t exponent = (half >> 10) & 31u;
+  const float magnitude = exponent == 0 ? std::ldexp(float(half & 1023u), -24)
+                                        : std::ldexp(float((half & 1023u) | 1024u), int(exponent) - 25);
+  return sign ? -magnitude : magnitude;
+}
+
+// The rows of one layer of the store, keys or values.
+void write_rows(std::ofstream& out, const KvFormat& format, const memory_store::PinnedBlocks& blocks,
+                std::size_t positions, bool is_key) {
+  std::vector<float> row(std::size_t{format.kv_heads} * format.head_dim);
+  for (std::size_t position = 0; position < positions; ++position) {
+    const std::byte* block = blocks[position / kBlockTokens];
+    const auto token = static_cast<std::uint32_t>(position % kBlockTokens);
+    for (std::uint32_t head = 0; head < format.kv_heads; ++head) {
+      for (std::uint32_t d = 0; d < format.head_dim; ++d) {
+        const std::size_t offset = is_key ? format.key_panel_offset(head, token / kernels::kPanelTokens) +
+                                                d * kernels::kPanelTokens + token % kernels::kPanelTokens
+                                          : format.value_offset(head, token) + d;
+        row[head * format.head_dim + d] = read_element(block, format.type, offset);
+      }
+    }
+    out.write(reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(row.size() * sizeof(float)));
+  }
+}
+
+void dump_kv(const std::string& path, const worker::Model& model, const KvFormat& format, memory_store::KvStore& store,
+             const std::vector<worker::ChunkLocation>& chunks, std::size_t positions) {
+  std::ofstream out(path, std::ios::binary);
+  for (std::uint32_t layer = 0; layer < model.hyperparameters.layers; ++layer) {
+    std::vector<memory_store::BlockAddress> addresses;
+    for (std::uint32_t block = 0; block < protocol::block_count(positions); ++block) {
+      addresses.push_back(worker::block_address(chunks, layer, block));
+    }
+    const memory_store::PinnedBlocks blocks = store.pin(addresses);
+    for (const bool is_key : {true, false}) write_rows(out, format, blocks, positions, is_key);
+  }
+}
+
+int run(const Arguments& arguments) {
+  kernels::Isa isa{};
+  if (!kernels::parse_isa(arguments.isa, isa)) throw std::invalid_argument("unknown --isa " + arguments.isa);
+  const auto backend = kernels::make_cpu_backend(isa, std::thread::hardware_concurrency());
+  const auto model = worker::load_model(arguments.model, *backend);
+  const std::vector<protocol::TokenId> ids = read_ids(arguments.ids);
+  const auto& h = model->hyperparameters;
+  const KvFormat format{arguments.kv_type == "f32" ? KvType::f32 : KvType::f16, h.kv_heads, h.head_dim};
+  const auto path = arguments.store.empty()
+                        ? std::filesystem::temp_directory_path() / fmt::format("rotulus-logits-{}", ::getpid())
+                        : std::filesystem::path(arguments.store);
+  {
+    memory_store::KvStoreConfig config;
+    config.volume_paths = {path};
+    config.layers = h.layers;
+    config.format = format;
+    config.host_budget_bytes = (protocol::block_count(ids.size()) + 4) * h.layers * format.block_bytes();
+    const auto store = memory_store::KvStore::open(config);
+    const auto transports = worker::make_local_transports(1);
+    worker::RankEngine engine(*model, *backend, *store, *transports[0], {format.type, {}});
+
+    std::ofstream out(arguments.logits, std::ios::binary);
+    engine.on_logits = [&](const worker::StepItem&, std::size_t, std::span<const float> logits) {
+      out.write(reinterpret_cast<const char*>(logits.data()), static_cast<std::streamsize>(logits.size_bytes()));
+    };
+    const protocol::ContextId context{1};
+    std::vector<worker::ChunkLocation> chunks(protocol::chunk_count(ids.size()));
+    for (std::size_t i = 0; i < chunks.size(); ++i) {
+      chunks[i] = {protocol::ObjectId{i + 1}, {{0, store->volumes().front().volume}}};
+    }
+    worker::StepPlan opening;
+    opening.contexts = {{context, ids.size(), chunks}};
+    engine.execute(opening);
+    for (std::size_t first = 0; first < ids.size(); first += kStepRows) {
+      worker::StepPlan plan;
+      worker::StepItem item;
+      item.context = context;
+      item.first_position = first;
+      item.tokens.assign(ids.begin() + static_cast<std::ptrdiff_t>(first),
+                         ids.begin() + static_cast<std::ptrdiff_t>(std::min(ids.size(), first + kStepRows)));
+      item.logits = worker::LogitRows::all;
+      plan.items = {item};
+      const worker::StepReport report = engine.execute(plan);
+      if (!report.failures.empty()) throw std::runtime_error(report.failures.front().message);
+    }
+    if (!arguments.kv.empty()) dump_kv(arguments.kv, *model, format, *store, chunks, ids.size());
+  }
+  if (arguments.store.empty()) std::filesystem::remove_all(path);
+  return 0;
+}
+
+}  // namespace
+}  // namespace rotulus
+
+int main(int argc, char** argv) {
+  rotulus::Arguments arguments;
+  CLI::App app{"The logits of all positions of a prompt, for oracles"};
+  app.add_option("-m,--model", arguments.model, "GGUF file")->required()->check(CLI::ExistingFile);
+  app.add_option("--ids", arguments.ids, "JSON array of token ids")->required()->check(CLI::ExistingFile);
+  app.add_option("--logits", arguments.logits, "Output, float32 [positions][vocabulary]")->required();
+  app.add_option("--kv", arguments.kv, "Output, float32 [layers][2][positions][kv_heads * head_dim]");
+  app.add_option("--kv-type", arguments.kv_type, "f16 or f32")->check(CLI::IsMember({"f16", "f32"}));
+  app.add_option("--isa", arguments.isa, "auto, scalar, avx512");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return rotulus::run(arguments);
+  } catch (const std::exception& error) {
+    std::cerr << "rotulus-logits: " << error.what() << "\n";
+    return 1;
+  }
+}
