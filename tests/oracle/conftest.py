@@ -1,0 +1,40 @@
+"""What the oracle tests need: the model, what other engines recorded about it, and the program that dumps our logits."""
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def model_path():
+    if os.environ.get("ROTULUS_MODEL"):
+        return pathlib.Path(os.environ["ROTULUS_MODEL"])
+    found = sorted((ROOT / "models").glob("*.gguf"))
+    assert found, "no model in models/: run scripts/setup.sh, or set ROTULUS_MODEL to a GGUF file"
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def recorded():
+    """By text: {"ids": [...], "top": {position: [[token, log-probability], ...]}}."""
+    return json.loads((ROOT / "tests/oracle/recorded/logprobs.json").read_text())["texts"]
+
+
+@pytest.fixture
+def our_logits(tmp_path):
+    """our_logits(model, ids, kv_type) runs our program; gives the paths of the logits and of what it stored."""
+    program = ROOT / "build/release/bin/rotulus-logits"
+    assert program.exists(), f"{program} is missing: run scripts/build.sh"
+
+    def run(model, ids, kv_type):
+        (tmp_path / "ids.json").write_text(json.dumps(ids))
+        logits, stored = tmp_path / "logits.f32", tmp_path / "kv.bin"
+        subprocess.run([program, "-m", model, "--ids", tmp_path / "ids.json", "--kv-type", kv_type,
+                        "--logits", logits, "--kv", stored], check=True, timeout=600)
+        return logits, stored
+
+    return run

@@ -1,0 +1,74 @@
+"""Our logits against the float64 forward pass of forward.py, and against what llama.cpp recorded."""
+import numpy as np
+import pytest
+
+import forward
+import tiny_gguf
+
+LARGEST_DISTANCE = 2e-5  # relative L2 of the logits of one position
+LENGTHS = [1, 17, 128, 513, 1500, 4000]
+
+
+@pytest.fixture(scope="module")
+def model(model_path):
+    return forward.Llama(model_path)
+
+
+@pytest.fixture(scope="module")
+def document(recorded):
+    """Enough token ids of real text, of several kinds."""
+    ids = [token for text in recorded.values() for token in text["ids"]]
+    return (ids * (max(LENGTHS) // len(ids) + 1))[:max(LENGTHS)]
+
+
+def assert_close(oracle, hidden, ids, logits):
+    distances = forward.relative_distances(oracle, hidden, forward.read_logits(logits, len(ids), oracle.vocabulary))
+    print(f"{len(ids)} tokens: largest relative L2 {distances.max():.2e} at position {distances.argmax()}")
+    assert np.isfinite(distances).all()
+    assert distances.max() <= LARGEST_DISTANCE
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_logits_with_kv_in_f32(model, model_path, document, our_logits, length):
+    ids = document[-length:]
+    logits, _ = our_logits(model_path, ids, "f32")
+    hidden, _ = model.hidden(ids)
+    assert_close(model, hidden, ids, logits)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_logits_over_the_keys_and_values_stored_in_f16(model, model_path, document, our_logits, length):
+    ids = document[-length:]
+    logits, kv = our_logits(model_path, ids, "f16")
+    stored = forward.read_stored(model, kv, len(ids))
+    assert (stored == stored.astype(np.float16)).all(), "not what a cache of f16 can hold"
+    hidden, distance = model.hidden(ids, stored)
+    print(f"stored keys and values: {distance.largest:.3f} of the allowed distance")
+    assert distance.largest <= 1
+    assert_close(model, hidden, ids, logits)
+
+
+@pytest.mark.parametrize("shape", tiny_gguf.SHAPES, ids=str)
+def test_logits_of_every_weight_type_and_grouping_of_heads(tmp_path, our_logits, shape):
+    path = tmp_path / "tiny.gguf"
+    tiny_gguf.write(path, shape)
+    oracle = forward.Llama(path)
+    for length in (1, 129, 700):
+        ids = [(7 * i * i + 3 * i + length) % oracle.vocabulary for i in range(length)]
+        logits, _ = our_logits(path, ids, "f32")
+        assert_close(oracle, oracle.hidden(ids)[0], ids, logits)
+
+
+def test_log_probabilities_that_llama_cpp_recorded(model, model_path, recorded, our_logits):
+    worst = 0.0
+    for name, text in recorded.items():
+        logits, _ = our_logits(model_path, text["ids"], "f32")
+        ours = forward.read_logits(logits, len(text["ids"]), model.vocabulary)
+        for position, top in text["top"].items():
+            row = ours[int(position)].astype(np.float64)
+            log_probabilities = row - row.max() - np.log(np.exp(row - row.max()).sum())
+            best = np.argsort(-log_probabilities)[:len(top)]
+            assert best[0] == top[0][0] or top[0][1] - top[1][1] < 1e-3, f"{name}, position {position}"
+            worst = max(worst, max(abs(log_probabilities[token] - value) for token, value in top))
+    print(f"largest difference of a log-probability: {worst:.2e}")
+    assert worst <= 1e-3
