@@ -1,7 +1,7 @@
 // A frame on the control plane: header and one encoded message.
 //
-//   magic "RTLS" u32 · protocol version u16 · reserved u16 · payload length u32 · epoch u64 · XXH3-64 of header and
-//   payload
+//   magic "RTLS" u32 · protocol version u16 · zero u16 · payload length u32 · zero u32 · epoch u64 ·
+//   XXH3-64 u64 of these 24 bytes and the payload
 //
 // All little-endian. A frame of another version, too long, or with a wrong checksum ends the connection: after it the
 // stream cannot be trusted. A frame of a stale epoch is dropped by the receiver.

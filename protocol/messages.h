@@ -298,9 +298,10 @@ struct EncodeText {  // a short text: a prompt, a question, a conversation
   std::vector<ChatMessage> messages;
   bool operator==(const EncodeText&) const = default;
 };
-struct EncodedText {  // answers TokenizeDocument (each piece) and EncodeText
+struct EncodedText {  // answers TokenizeDocument (each piece) and EncodeText, in one or more parts
   std::uint64_t call = 0;
-  std::vector<TokenId> ids;
+  std::vector<TokenId> ids;  // behind those of the part before
+  bool is_last = true;       // the answer to this piece or text is complete; a failure always is
   std::optional<ErrorCode> error;
   std::string message;
   bool operator==(const EncodedText&) const = default;
@@ -315,10 +316,11 @@ struct RenderTemplate {
   std::vector<ChatMessage> messages;
   bool operator==(const RenderTemplate&) const = default;
 };
-struct DecodedText {  // answers DecodeTokens and RenderTemplate
+struct DecodedText {  // answers DecodeTokens and RenderTemplate, in one or more parts
   std::uint64_t call = 0;
-  std::string text;                 // bytes
-  std::vector<std::string> pieces;  // DecodeTokens: the bytes of each id
+  std::string text;                 // bytes, behind those of the part before
+  std::vector<std::string> pieces;  // DecodeTokens: the bytes of each id, behind those of the part before
+  bool is_last = true;              // the answer is complete
   std::optional<ErrorCode> error;
   std::string message;
   bool operator==(const DecodedText&) const = default;

@@ -67,10 +67,7 @@ RowHeadPartial merge_tree(const KernelTable& table, std::size_t head_dim, LaneSp
   const RowHeadPartial b = merge_tree(table, head_dim, {root.first + half, half}, nodes.subspan(left),
                                       parts.subspan(left), scratch + head_dim);
   if (b.lse == kNothing) return a;
-  if (a.lse == kNothing) {
-    copy(b.out, head_dim, scratch);  // out of the way of whoever uses the scratch behind ours next
-    return {scratch, b.lse};
-  }
+  if (a.lse == kNothing) return b;
   const MergeWeights weights = merge_weights(a.lse, b.lse);
   table.blend(a.out, weights.a, b.out, weights.b, head_dim, scratch);
   return {scratch, weights.lse};

@@ -1,0 +1,87 @@
+#include "protocol/codec/fields.h"
+#include "protocol/codec/parts.h"
+
+namespace rotulus::protocol::schema {
+namespace {
+
+void check_hash_count(std::size_t hashes, std::size_t records) {
+  if (hashes != records) refuse("hashes", fmt::format("{} for {} records", hashes, records));
+}
+
+}  // namespace
+
+void write(LiveObject::Builder to, const protocol::ReconcileVolume::Live& from) {
+  to.setObject(from.object.value);
+  to.setManifestHash(from.manifest_hash);
+}
+
+protocol::ReconcileVolume::Live read(LiveObject::Reader from) {
+  return {.object = {from.getObject()}, .manifest_hash = from.getManifestHash()};
+}
+
+void write(ReconcileVolume::Builder to, const protocol::ReconcileVolume& from) {
+  to.setVolume(from.volume.value);
+  to.setStore(from.store.value);
+  to.setCatalogueSequence(from.catalogue_sequence);
+  write_list(to.initLive(count_of(from.live)), from.live);
+  to.setIsLast(from.is_last);
+}
+
+protocol::ReconcileVolume read(ReconcileVolume::Reader from) {
+  return {.volume = {from.getVolume()},
+          .store = {from.getStore()},
+          .catalogue_sequence = from.getCatalogueSequence(),
+          .live = read_list(from.getLive()),
+          .is_last = from.getIsLast()};
+}
+
+void write(VolumeReconciled::Builder to, const protocol::VolumeReconciled& from) {
+  to.setVolume(from.volume.value);
+  write_ids(to.initDamaged(count_of(from.damaged)), from.damaged);
+  to.setCollectedObjects(from.collected_objects);
+  if (from.refused) to.getRefused().setReason(text(*from.refused));
+}
+
+protocol::VolumeReconciled read(VolumeReconciled::Reader from) {
+  protocol::VolumeReconciled result{.volume = {from.getVolume()},
+                                    .damaged = read_ids<ObjectId>(from.getDamaged()),
+                                    .collected_objects = from.getCollectedObjects()};
+  if (from.getRefused().isReason()) result.refused = text(from.getRefused().getReason());
+  return result;
+}
+
+void write(ListManifests::Builder to, const protocol::ListManifests& from) {
+  to.setVolume(from.volume.value);
+}
+
+protocol::ListManifests read(ListManifests::Reader from) {
+  return {.volume = {from.getVolume()}};
+}
+
+void write(ManifestPage::Builder to, const protocol::ManifestPage& from) {
+  check_hash_count(from.hashes.size(), from.records.size());
+  to.setVolume(from.volume.value);
+  write_list(to.initRecords(count_of(from.records)), from.records);
+  write_numbers<std::uint64_t>(to.initHashes(count_of(from.hashes)), from.hashes);
+  to.setIsLast(from.is_last);
+}
+
+protocol::ManifestPage read(ManifestPage::Reader from) {
+  protocol::ManifestPage page{.volume = {from.getVolume()},
+                              .records = read_list(from.getRecords()),
+                              .hashes = read_numbers<std::uint64_t>(from.getHashes()),
+                              .is_last = from.getIsLast()};
+  check_hash_count(page.hashes.size(), page.records.size());
+  return page;
+}
+
+void write(EraseObjects::Builder to, const protocol::EraseObjects& from) {
+  write_ids(to.initObjects(count_of(from.objects)), from.objects);
+  to.setCatalogueSequence(from.catalogue_sequence);
+}
+
+protocol::EraseObjects read(EraseObjects::Reader from) {
+  return {.objects = read_ids<ObjectId>(from.getObjects()), .catalogue_sequence = from.getCatalogueSequence()};
+}
+
+}  // namespace rotulus::protocol::schema

@@ -1,0 +1,231 @@
+#include "protocol/codec/fields.h"
+#include "protocol/codec/parts.h"
+
+namespace rotulus::protocol::schema {
+
+void write(OpenContext::Builder to, const protocol::OpenContext& from) {
+  to.setContext(from.context.value);
+  write(to.initParameters(), from.parameters);
+  write(to.initDescription(), from.description);
+  write_list(to.initChunks(count_of(from.chunks)), from.chunks);
+}
+
+protocol::OpenContext read(OpenContext::Reader from) {
+  return {.context = {from.getContext()},
+          .parameters = read(from.getParameters()),
+          .description = read(from.getDescription()),
+          .chunks = read_list(from.getChunks())};
+}
+
+void write(ContextTokens::Builder to, const protocol::ContextTokens& from) {
+  to.setContext(from.context.value);
+  to.setOffset(from.offset);
+  write_numbers<TokenId>(to.initIds(count_of_tokens(from.ids, "ids")), from.ids);
+}
+
+protocol::ContextTokens read(ContextTokens::Reader from) {
+  return {.context = {from.getContext()}, .offset = from.getOffset(), .ids = read_tokens(from.getIds(), "ids")};
+}
+
+void write(CloseContext::Builder to, const protocol::CloseContext& from) {
+  to.setContext(from.context.value);
+}
+
+protocol::CloseContext read(CloseContext::Reader from) {
+  return {.context = {from.getContext()}};
+}
+
+void write(ComputeChunk::Builder to, const protocol::ComputeChunk& from) {
+  to.setContext(from.context.value);
+  to.setChunkIndex(from.chunk_index);
+  to.setObject(from.object.value);
+  to.setComputedBefore(from.computed_before);
+  to.setCatalogueSequence(from.catalogue_sequence);
+}
+
+protocol::ComputeChunk read(ComputeChunk::Reader from) {
+  return {.context = {from.getContext()},
+          .chunk_index = from.getChunkIndex(),
+          .object = {from.getObject()},
+          .computed_before = from.getComputedBefore(),
+          .catalogue_sequence = from.getCatalogueSequence()};
+}
+
+void write(CancelCompute::Builder to, const protocol::CancelCompute& from) {
+  to.setContext(from.context.value);
+}
+
+protocol::CancelCompute read(CancelCompute::Reader from) {
+  return {.context = {from.getContext()}};
+}
+
+void write(ChunkProgress::Builder to, const protocol::ChunkProgress& from) {
+  to.setContext(from.context.value);
+  to.setProcessed(from.processed);
+}
+
+protocol::ChunkProgress read(ChunkProgress::Reader from) {
+  return {.context = {from.getContext()}, .processed = from.getProcessed()};
+}
+
+void write(ChunkCommitted::Builder to, const protocol::ChunkCommitted& from) {
+  to.setContext(from.context.value);
+  to.setChunkIndex(from.chunk_index);
+  write(to.initRecord(), from.record);
+}
+
+protocol::ChunkCommitted read(ChunkCommitted::Reader from) {
+  return {.context = {from.getContext()}, .chunk_index = from.getChunkIndex(), .record = read(from.getRecord())};
+}
+
+void write(ComputeFailed::Builder to, const protocol::ComputeFailed& from) {
+  to.setContext(from.context.value);
+  to.setChunkIndex(from.chunk_index);
+  to.setCode(write(from.code));
+  to.setMessage(text(from.message));
+}
+
+protocol::ComputeFailed read(ComputeFailed::Reader from) {
+  return {.context = {from.getContext()},
+          .chunk_index = from.getChunkIndex(),
+          .code = read(from.getCode()),
+          .message = text(from.getMessage())};
+}
+
+void write(ChunkDamaged::Builder to, const protocol::ChunkDamaged& from) {
+  to.setContext(from.context.value);
+  to.setChunkIndex(from.chunk_index);
+  to.setObject(from.object.value);
+  to.setMessage(text(from.message));
+}
+
+protocol::ChunkDamaged read(ChunkDamaged::Reader from) {
+  return {.context = {from.getContext()},
+          .chunk_index = from.getChunkIndex(),
+          .object = {from.getObject()},
+          .message = text(from.getMessage())};
+}
+
+void write(SamplingSpec::Builder to, const protocol::SamplingSpec& from) {
+  check_limit(from.logprobs, kMaxLogprobs, "logprobs");
+  to.setTemperature(from.temperature);
+  to.setTopK(from.top_k);
+  to.setTopP(from.top_p);
+  to.setMinP(from.min_p);
+  to.setSeed(from.seed);
+  to.setLogprobs(from.logprobs);
+}
+
+protocol::SamplingSpec read(SamplingSpec::Reader from) {
+  check_limit(from.getLogprobs(), kMaxLogprobs, "logprobs");
+  return {.temperature = from.getTemperature(),
+          .top_k = from.getTopK(),
+          .top_p = from.getTopP(),
+          .min_p = from.getMinP(),
+          .seed = from.getSeed(),
+          .logprobs = from.getLogprobs()};
+}
+
+void write(TokenAlternative::Builder to, const protocol::TokenAlternative& from) {
+  to.setToken(from.token);
+  to.setBytes(data(from.bytes));
+  to.setLogprob(from.logprob);
+}
+
+protocol::TokenAlternative read(TokenAlternative::Reader from) {
+  return {.token = from.getToken(), .bytes = data(from.getBytes()), .logprob = from.getLogprob()};
+}
+
+void write(StartAnswer::Builder to, const protocol::StartAnswer& from) {
+  check_limit(from.stop.size(), kMaxStopStrings, "stop");
+  to.setRequest(from.request.value);
+  to.setContext(from.context.value);
+  write_numbers<TokenId>(to.initQuestion(count_of_tokens(from.question, "question")), from.question);
+  write_numbers<TokenId>(to.initForced(count_of_tokens(from.forced, "forced")), from.forced);
+  write(to.initSampling(), from.sampling);
+  to.setMaxTokens(from.max_tokens);
+  auto stop = to.initStop(count_of(from.stop));
+  for (unsigned i = 0; i < stop.size(); ++i) {
+    check_limit(from.stop[i].size(), kMaxStopStringBytes, "stop");
+    stop.set(i, text(from.stop[i]));
+  }
+  to.setIgnoreEos(from.ignore_eos);
+}
+
+protocol::StartAnswer read(StartAnswer::Reader from) {
+  protocol::StartAnswer answer{.request = {from.getRequest()},
+                               .context = {from.getContext()},
+                               .question = read_tokens(from.getQuestion(), "question"),
+                               .forced = read_tokens(from.getForced(), "forced"),
+                               .sampling = read(from.getSampling()),
+                               .max_tokens = from.getMaxTokens(),
+                               .ignore_eos = from.getIgnoreEos()};
+  const auto stop = from.getStop();
+  check_limit(stop.size(), kMaxStopStrings, "stop");
+  for (const auto string : stop) {
+    check_limit(string.size(), kMaxStopStringBytes, "stop");
+    answer.stop.push_back(text(string));
+  }
+  return answer;
+}
+
+void write(CancelAnswer::Builder to, const protocol::CancelAnswer& from) {
+  to.setRequest(from.request.value);
+}
+
+protocol::CancelAnswer read(CancelAnswer::Reader from) {
+  return {.request = {from.getRequest()}};
+}
+
+void write(AnswerToken::Builder to, const protocol::AnswerToken& from) {
+  check_limit(from.top.size(), kMaxLogprobs, "top");
+  to.setRequest(from.request.value);
+  to.setIndex(from.index);
+  to.setToken(from.token);
+  to.setBytes(data(from.bytes));
+  to.setText(data(from.text));
+  to.setLogprob(from.logprob);
+  write_list(to.initTop(count_of(from.top)), from.top);
+}
+
+protocol::AnswerToken read(AnswerToken::Reader from) {
+  const auto top = from.getTop();
+  check_limit(top.size(), kMaxLogprobs, "top");
+  return {.request = {from.getRequest()},
+          .index = from.getIndex(),
+          .token = from.getToken(),
+          .bytes = data(from.getBytes()),
+          .text = data(from.getText()),
+          .logprob = from.getLogprob(),
+          .top = read_list(top)};
+}
+
+void write(AnswerFinished::Builder to, const protocol::AnswerFinished& from) {
+  to.setRequest(from.request.value);
+  to.setReason(to_wire<FinishReason>(from.reason));
+  to.setText(data(from.text));
+  to.setCompletionTokens(from.completion_tokens);
+  to.setPromptMs(from.prompt_ms);
+  to.setPredictedMs(from.predicted_ms);
+}
+
+protocol::AnswerFinished read(AnswerFinished::Reader from) {
+  return {.request = {from.getRequest()},
+          .reason = from_wire(from.getReason(), protocol::FinishReason::length, "reason"),
+          .text = data(from.getText()),
+          .completion_tokens = from.getCompletionTokens(),
+          .prompt_ms = from.getPromptMs(),
+          .predicted_ms = from.getPredictedMs()};
+}
+
+void write(AnswerFailed::Builder to, const protocol::AnswerFailed& from) {
+  to.setRequest(from.request.value);
+  to.setCode(write(from.code));
+  to.setMessage(text(from.message));
+}
+
+protocol::AnswerFailed read(AnswerFailed::Reader from) {
+  return {.request = {from.getRequest()}, .code = read(from.getCode()), .message = text(from.getMessage())};
+}
+
+}  // namespace rotulus::protocol::schema

@@ -1,0 +1,139 @@
+# Work: given to rank 0, the sequencer of the worker group, which alone reports on it.
+@0xd7cbd4cbf222dceb;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("rotulus::protocol::schema");
+
+using Records = import "records.capnp";
+
+struct OpenContext {
+  # Coordinator: makes a context known to the group.
+  context @0 :UInt64;             # Its id.
+  parameters @1 :Records.ContextParameters;         # What its bytes depend on.
+  description @2 :Records.ContextDescription;       # Its frame and its length.
+  chunks @3 :List(Records.ObjectRecord);            # One for each chunk; object 0: not computed yet.
+}
+
+struct ContextTokens {
+  # Coordinator: token ids of a context; needed where chunks are still to be computed.
+  context @0 :UInt64;             # Which context.
+  offset @1 :UInt64;              # Position of the first of them.
+  ids @2 :List(UInt32);           # They stand at [offset, offset + their count).
+}
+
+struct CloseContext {
+  # Coordinator: stops what runs on a context and forgets it. Nothing on disk is touched.
+  context @0 :UInt64;             # Which context.
+}
+
+struct ComputeChunk {
+  # Coordinator: computes one chunk and commits it. All chunks before it are committed, or were given before it.
+  context @0 :UInt64;             # Which context.
+  chunkIndex @1 :UInt32;          # Which chunk of it.
+  object @2 :UInt64;              # Under this id, which is fresh.
+  computedBefore @3 :UInt64;      # Rows at positions below this one count as recomputed.
+  catalogueSequence @4 :UInt64;   # Where the catalogue stands; the volumes keep it.
+}
+
+struct CancelCompute {
+  # Coordinator: stops computing chunks of a context.
+  context @0 :UInt64;             # Which context.
+}
+
+struct ChunkProgress {
+  # Worker: tokens [0, processed) of the context are computed.
+  context @0 :UInt64;             # Which context.
+  processed @1 :UInt64;           # How far it is.
+}
+
+struct ChunkCommitted {
+  # Worker: a chunk is durable on all its volumes. It is visible once the catalogue names it.
+  context @0 :UInt64;             # Which context.
+  chunkIndex @1 :UInt32;          # Which chunk of it.
+  record @2 :Records.ObjectRecord;                  # What the catalogue is to name.
+}
+
+struct ComputeFailed {
+  # Worker: an attempt at a chunk is over, and its object is dead.
+  context @0 :UInt64;             # Which context.
+  chunkIndex @1 :UInt32;          # Which chunk of it.
+  code @2 :Records.ErrorCode;     # The kind of failure.
+  message @3 :Text;               # What was tried, and what to do.
+}
+
+struct ChunkDamaged {
+  # Worker: a committed object cannot be read as it was written. The coordinator has its chunk computed again, then
+  # replays what ran on the context.
+  context @0 :UInt64;             # Which context.
+  chunkIndex @1 :UInt32;          # Which chunk of it.
+  object @2 :UInt64;              # The damaged object.
+  message @3 :Text;               # What does not hold, and where.
+}
+
+struct SamplingSpec {
+  # How tokens are drawn. Draws depend on the seed and the token's index alone.
+  temperature @0 :Float32;        # 0: the likeliest token.
+  topK @1 :UInt32;                # 0: no limit.
+  topP @2 :Float32;               # 1: no limit.
+  minP @3 :Float32;               # 0: no limit.
+  seed @4 :UInt64;                # Of the draws.
+  logprobs @5 :UInt32;            # Alternatives to report; the chosen token's own is always reported.
+}
+
+struct TokenAlternative {
+  # A token that might have been chosen.
+  token @0 :UInt32;               # Its id.
+  bytes @1 :Data;                 # What it stands for.
+  logprob @2 :Float32;            # Natural logarithm of its probability at temperature 1.
+}
+
+struct StartAnswer {
+  # Coordinator: an answer behind a completed context.
+  request @0 :UInt64;             # Its id, which is fresh.
+  context @1 :UInt64;             # 0: none.
+  question @2 :List(UInt32);      # Runs as prefill behind the document.
+  forced @3 :List(UInt32);        # Tokens already given to the client: run as decode, and not reported again.
+  sampling @4 :SamplingSpec;      # How the others are drawn.
+  maxTokens @5 :UInt32;           # Forced ones included.
+  stop @6 :List(Text);            # Strings that end the answer and are not part of it.
+  ignoreEos @7 :Bool;             # Go on behind the model's own end.
+}
+
+struct CancelAnswer {
+  # Coordinator: stops an answer. It is not reported again.
+  request @0 :UInt64;             # Which answer.
+}
+
+struct AnswerToken {
+  # Worker: one token of an answer, in order and without gaps.
+  request @0 :UInt64;             # Which answer.
+  index @1 :UInt32;               # Of the token in the answer, forced ones counted.
+  token @2 :UInt32;               # Its id.
+  bytes @3 :Data;                 # What this token alone stands for.
+  text @4 :Data;                  # What may be shown now: whole characters, held back while a stop string may match.
+  logprob @5 :Float32;            # Natural logarithm of its probability at temperature 1.
+  top @6 :List(TokenAlternative); # The likeliest, descending.
+}
+
+enum FinishReason {
+  # Why an answer is complete.
+  stop @0;                        # The model's own end, or a stop string.
+  length @1;                      # maxTokens, or the end of the window.
+}
+
+struct AnswerFinished {
+  # Worker: an answer is complete.
+  request @0 :UInt64;             # Which answer.
+  reason @1 :FinishReason;        # Why it ended.
+  text @2 :Data;                  # What was held back and belongs to the answer.
+  completionTokens @3 :UInt32;    # Its tokens, forced ones counted.
+  promptMs @4 :Float64;           # From its start to its first token.
+  predictedMs @5 :Float64;        # From its first token to its end.
+}
+
+struct AnswerFailed {
+  # Worker: an answer is over and not complete.
+  request @0 :UInt64;             # Which answer.
+  code @1 :Records.ErrorCode;     # The kind of failure.
+  message @2 :Text;               # What was tried, and what to do.
+}
