@@ -1,0 +1,35 @@
+// START HERE. The verbs that speak to a server, one function each.
+//
+// Each returns the program's exit code: 0, or 1 where the server did what was asked and the outcome is a failure (a
+// context that ends as failed). What goes wrong on the way is thrown as protocol::Error.
+#pragma once
+
+#include "client/api/http_client.h"
+#include "client/options.h"
+#include "client/output.h"
+
+namespace rotulus::client {
+
+// What all verbs work with.
+struct Session {
+  GlobalOptions options;
+  HttpClient http;
+  ResultFile results;
+
+  bool wants_json() const { return options.format == OutputFormat::json; }
+};
+Session open_session(const GlobalOptions& options);
+
+int submit(Session& session, const SubmitOptions& options);
+int ask(Session& session, const AskOptions& options);
+int list_contexts(Session& session);
+int show_contexts(Session& session, const ContextsOptions& options);
+int cancel_contexts(Session& session, const ContextsOptions& options);
+int remove_contexts(Session& session, const ContextsOptions& options);
+int print_version(Session& session);
+
+// The id of the context that `id_or_name` means: an id as it is; else the newest context of that name. Throws
+// Error{not_found} where there is none.
+std::string find_context(Session& session, const std::string& id_or_name);
+
+}  // namespace rotulus::client

@@ -1,0 +1,126 @@
+#include <boost/json.hpp>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <thread>
+
+#include "client/api/context_summary.h"
+#include "client/api/event_stream.h"
+#include "client/api/json_answer.h"
+#include "client/commands/commands.h"
+#include "protocol/error.h"
+
+namespace rotulus::client {
+namespace {
+
+using protocol::Error;
+using protocol::ErrorCode;
+using namespace std::chrono_literals;
+
+constexpr std::size_t kPieceBytes = 256u << 10;
+constexpr auto kReconnectFor = 60s;  // while waiting; longer than a restart of the server takes
+constexpr auto kReconnectEvery = 500ms;
+
+// A document read piece by piece as the connection takes it.
+class DocumentReader final {
+ public:
+  explicit DocumentReader(const std::string& path) : path_(path), buffer_(kPieceBytes, '\0') {
+    if (path == "-") return;
+    file_.open(path, std::ios::binary);
+    std::error_code unknown;
+    if (!file_ || std::filesystem::is_directory(path, unknown))
+      throw Error(ErrorCode::not_found, fmt::format("cannot read {}: {}", path, std::strerror(errno ? errno : EISDIR)));
+    if (std::filesystem::is_regular_file(path, unknown)) bytes_ = std::filesystem::file_size(path);
+  }
+
+  std::optional<std::uint64_t> bytes() const { return bytes_; }
+
+  std::string_view next() {
+    std::istream& in = path_ == "-" ? std::cin : file_;
+    in.read(buffer_.data(), static_cast<std::streamsize>(buffer_.size()));
+    if (in.bad()) throw Error(ErrorCode::unavailable, fmt::format("reading {} failed", path_));
+    return {buffer_.data(), static_cast<std::size_t>(in.gcount())};
+  }
+
+ private:
+  std::string path_;
+  std::string buffer_;
+  std::ifstream file_;
+  std::optional<std::uint64_t> bytes_;
+};
+
+std::string submit_target(const SubmitOptions& options) {
+  std::string name = options.name.value_or(
+      options.file == "-" ? std::string() : std::filesystem::path(options.file).filename().string());
+  std::string target = "/v1/contexts?frame=" + percent_encode(options.frame);
+  if (options.system) target += "&system=" + percent_encode(*options.system);
+  if (!name.empty()) target += "&display_name=" + percent_encode(name);
+  return target;
+}
+
+void show_progress(ProgressDisplay& display, const ContextSummary& context) {
+  display.show({context.phase.empty() ? context.status : context.phase, context.processed_tokens, context.total_tokens,
+                context.eta_ms});
+}
+
+// Follows the context's events to its end; the last context object, as the API gave it.
+std::string follow_events(Session& session, const std::string& id, ProgressDisplay& display) {
+  std::string last;
+  EventStreamParser parser([&](const ServerEvent& event) {
+    boost::json::object error = object_of(parse_object(event.data), "error");
+    if (!error.empty()) throw Error(ErrorCode::internal, fmt::format("{}: {}", id, text_of(error, "message")));
+    last = event.data;
+    show_progress(display, parse_context(last));
+  });
+  session.http.stream({.target = "/v1/contexts/" + id + "/events"}, [&](std::string_view bytes) {
+    parser.feed(bytes);
+    return last.empty() || !parse_context(last).is_final();
+  });
+  return last;
+}
+
+// A server that is being restarted is waited for; its contexts are durable.
+std::string wait_until_final(Session& session, const std::string& id) {
+  ProgressDisplay display = make_progress_display(session.options.is_quiet);
+  auto last_contact = std::chrono::steady_clock::now();
+  for (;;) {
+    try {
+      std::string last = follow_events(session, id, display);
+      last_contact = std::chrono::steady_clock::now();
+      if (!last.empty() && parse_context(last).is_final()) {
+        display.finish();
+        return last;
+      }
+    } catch (const Error& failure) {
+      if (failure.code() != ErrorCode::unavailable || std::chrono::steady_clock::now() - last_contact > kReconnectFor)
+        throw;
+    }
+    std::this_thread::sleep_for(kReconnectEvery);
+  }
+}
+
+}  // namespace
+
+int submit(Session& session, const SubmitOptions& options) {
+  DocumentReader document(options.file);
+  std::string answer = session.http.send(
+      {.method = "POST",
+       .target = submit_target(options),
+       .content_type = options.holds_token_ids ? "application/octet-stream" : "text/plain; charset=utf-8",
+       .streamed_body = BodySource{[&document] { return document.next(); }, document.bytes()}});
+  ContextSummary context = parse_context(answer);
+  if (options.must_wait) {
+    // The id at once, so that a wait that is broken off loses nothing.
+    if (!session.options.is_quiet) fmt::print(stderr, "{} accepted\n", context.id);
+    answer = wait_until_final(session, context.id);
+    context = parse_context(answer);
+  }
+  session.results.write((session.wants_json() ? answer : context.id) + "\n");
+  if (context.status == "failed" || context.status == "cancelled")
+    throw Error(ErrorCode::internal, fmt::format("{} {}: {}", context.id, context.status, context.last_error));
+  return 0;
+}
+
+}  // namespace rotulus::client

@@ -1,0 +1,67 @@
+// What the user asked for, verb by verb. Values; command_line.h fills them in from flags, environment and file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace rotulus::client {
+
+enum class OutputFormat { terminal, json };
+
+struct GlobalOptions {
+  std::string url = "http://127.0.0.1:8080";
+  std::string api_key;
+  OutputFormat format = OutputFormat::terminal;
+  std::string output_file;  // "": standard output
+  bool is_quiet = false;    // no progress, no remarks
+};
+
+struct ServeOptions {
+  std::string model;
+  std::uint32_t ranks = 2;
+  std::filesystem::path store;
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 8080;
+  std::uint32_t threads = 0;  // of each rank; 0: the cores divided by the ranks
+  std::string kv_type = "f16";
+  std::string isa = "auto";
+  std::string tier_ram_size = "4G";  // of each rank, as rotulus-worker reads it
+  std::string alias;
+  std::string chat_template;
+  std::uint32_t step_tokens = 0;  // 0: the worker's own choice
+  bool must_rebuild_catalogue = false;
+  std::filesystem::path program_directory;  // of rotulus-coordinator and rotulus-worker
+  std::string mpirun = "mpirun";
+};
+
+struct SubmitOptions {
+  std::string file;  // "-": standard input
+  std::string frame = "chat";
+  std::optional<std::string> system;
+  std::optional<std::string> name;
+  bool holds_token_ids = false;  // u32 little-endian, in place of text
+  bool must_wait = false;
+};
+
+struct AskOptions {
+  std::string context;
+  std::string question;  // "-": standard input
+  bool is_raw = false;
+  std::optional<std::uint32_t> max_tokens;
+  std::optional<double> temperature;
+  std::optional<std::uint32_t> top_k;
+  std::optional<double> top_p;
+  std::optional<double> min_p;
+  std::optional<std::uint64_t> seed;
+  std::vector<std::string> stop;
+};
+
+// For show, cancel and rm.
+struct ContextsOptions {
+  std::vector<std::string> contexts;
+};
+
+}  // namespace rotulus::client

@@ -1,0 +1,175 @@
+// Each verb against a real HTTP server that answers as the coordinator does: what is asked, and what the user sees.
+#include <gtest/gtest.h>
+
+#include "client/commands/commands.h"
+#include "protocol/error.h"
+#include "tests/client/fake_server.h"
+#include "tests/client/temporary_directory.h"
+
+namespace rotulus::client {
+namespace {
+
+constexpr const char* kCompleted =
+    R"({"id":"ctx_1","object":"context","status":"completed","phase":"","display_name":"book","created_at":1,)"
+    R"("usage":{"total_tokens":6000,"bytes":{"disk":2048}},"progress":{"total":6000,"processed":6000}})";
+constexpr const char* kInProgress = R"({"id":"ctx_1","status":"in_progress","phase":"computing","display_name":"book",)"
+                                    R"("progress":{"total":6000,"processed":512,"eta_ms":4000}})";
+constexpr const char* kFailed =
+    R"({"id":"ctx_1","status":"failed","last_error":{"code":"context_length_exceeded","message":"9,000 tokens"}})";
+
+class VerbsTest : public testing::Test {
+ protected:
+  // The session's results, read back after the verb.
+  template <typename Verb, typename... Options>
+  std::string run(FakeServer& server, OutputFormat format, Verb verb, const Options&... options) {
+    GlobalOptions global{
+        .url = server.url(), .format = format, .output_file = (directory_.path() / "out").string(), .is_quiet = true};
+    Session session = open_session(global);
+    exit_code_ = verb(session, options...);
+    return directory_.read("out");
+  }
+
+  TemporaryDirectory directory_;
+  int exit_code_ = -1;
+};
+
+bool asks(const std::string& request, const std::string& line) {
+  return request.starts_with(line);
+}
+
+TEST_F(VerbsTest, SubmitStreamsTheFileWithItsNameAndPrintsTheId) {
+  FakeServer server([](const std::string&) { return http_answer(kInProgress, "202 Accepted"); });
+  auto file = directory_.write("my book.txt", "In the beginning");
+  SubmitOptions options{.file = file.string(), .frame = "chat", .system = "Be brief."};
+  EXPECT_EQ(run(server, OutputFormat::terminal, submit, options), "ctx_1\n");
+  std::string request = server.requests().at(0);
+  EXPECT_TRUE(asks(request, "POST /v1/contexts?frame=chat&system=Be%20brief.&display_name=my%20book.txt HTTP/1.1"))
+      << request;
+  EXPECT_NE(request.find("Content-Type: text/plain; charset=utf-8\r\n"), std::string::npos);
+  EXPECT_NE(request.find("Content-Length: 16\r\n"), std::string::npos);
+  EXPECT_TRUE(request.ends_with("\r\n\r\nIn the beginning"));
+}
+
+TEST_F(VerbsTest, SubmitWaitsThroughALostConnectionUntilTheContextIsCompleted) {
+  int follows = 0;
+  FakeServer server([&follows](const std::string& request) {
+    if (!asks(request, "GET /v1/contexts/ctx_1/events")) return http_answer(kInProgress, "202 Accepted");
+    return ++follows == 1 ? event_answer({kInProgress}) : event_answer({kInProgress, kCompleted});
+  });
+  SubmitOptions options{.file = directory_.write("a.txt", "x").string(), .must_wait = true};
+  EXPECT_EQ(run(server, OutputFormat::json, submit, options), std::string(kCompleted) + "\n");
+  EXPECT_EQ(follows, 2);
+}
+
+TEST_F(VerbsTest, SubmitFailsWithTheContextsOwnError) {
+  FakeServer server([](const std::string& request) {
+    return asks(request, "POST") ? http_answer(kInProgress) : event_answer({kFailed});
+  });
+  SubmitOptions options{.file = directory_.write("a.txt", "x").string(), .must_wait = true};
+  try {
+    run(server, OutputFormat::terminal, submit, options);
+    FAIL() << "nothing was thrown";
+  } catch (const protocol::Error& failure) {
+    EXPECT_EQ(failure.message(), "ctx_1 failed: 9,000 tokens");
+  }
+}
+
+TEST_F(VerbsTest, SubmitNamesAFileThatCannotBeRead) {
+  FakeServer server([](const std::string&) { return http_answer(kInProgress); });
+  EXPECT_THROW(run(server, OutputFormat::terminal, submit, SubmitOptions{.file = "/no/such/file"}), protocol::Error);
+  EXPECT_THROW(run(server, OutputFormat::terminal, submit, SubmitOptions{.file = "/"}), protocol::Error);
+  EXPECT_TRUE(server.requests().empty());
+}
+
+TEST_F(VerbsTest, AskStreamsTheAnswerAsItsChunksSay) {
+  FakeServer server([](const std::string&) {
+    return event_answer({R"({"choices":[{"delta":{"role":"assistant","content":""}}]})",
+                         R"({"choices":[{"delta":{"content":"Mel"}}],"usage":null})",
+                         R"({"choices":[{"delta":{"content":"chior"}}]})",
+                         R"({"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}})", "[DONE]"});
+  });
+  AskOptions options{.context = "ctx_1", .question = "Who \"?", .max_tokens = 9, .temperature = 0.0, .stop = {"\n"}};
+  EXPECT_EQ(run(server, OutputFormat::terminal, ask, options), "Melchior\n");
+  std::string request = server.requests().at(0);
+  EXPECT_TRUE(asks(request, "POST /v1/chat/completions HTTP/1.1"));
+  EXPECT_NE(request.find(R"("context_id":"ctx_1","messages":[{"role":"user","content":"Who \"?"}],"max_tokens":9,)"
+                         R"("temperature":0E0,"stop":["\n"],"stream":true)"),
+            std::string::npos)
+      << request;
+}
+
+TEST_F(VerbsTest, AskRawContinuesTheText) {
+  FakeServer server([](const std::string&) { return event_answer({R"({"choices":[{"text":" 42"}]})", "[DONE]"}); });
+  AskOptions options{.context = "ctx_1", .question = "It is", .is_raw = true};
+  EXPECT_EQ(run(server, OutputFormat::terminal, ask, options), " 42\n");
+  EXPECT_TRUE(asks(server.requests().at(0), "POST /v1/completions HTTP/1.1"));
+  EXPECT_NE(server.requests().at(0).find(R"("prompt":"It is")"), std::string::npos);
+}
+
+TEST_F(VerbsTest, AskSaysWhenTheAnswerBreaksOff) {
+  std::string end;
+  FakeServer server([&end](const std::string&) {
+    std::vector<std::string> events{R"({"choices":[{"delta":{"content":"Mel"}}]})"};
+    if (!end.empty()) events.push_back(end);
+    return event_answer(events);
+  });
+  AskOptions options{.context = "ctx_1", .question = "Who?"};
+  EXPECT_THROW(run(server, OutputFormat::terminal, ask, options), protocol::Error);
+  end = R"({"error":{"message":"no worker group in 30 s"}})";
+  try {
+    run(server, OutputFormat::terminal, ask, options);
+    FAIL() << "nothing was thrown";
+  } catch (const protocol::Error& failure) {
+    EXPECT_EQ(failure.message(), "the answer broke off: no worker group in 30 s");
+  }
+}
+
+TEST_F(VerbsTest, PsListsEveryPage) {
+  FakeServer server([](const std::string& request) {
+    bool is_second = asks(request, "GET /v1/contexts?limit=100&after=ctx_1 ");
+    return http_answer(is_second ? R"({"data":[{"id":"ctx_2","status":"queued"}],"has_more":false})"
+                                 : R"({"data":[)" + std::string(kCompleted) + R"(],"has_more":true})");
+  });
+  std::string text = run(server, OutputFormat::terminal, list_contexts);
+  EXPECT_TRUE(text.starts_with("NAME  ID     STATUS     TOKENS  SIZE     PROGRESS  AGE\n")) << text;
+  EXPECT_NE(text.find("book  ctx_1  completed  6,000   2.0 KiB  100 %"), std::string::npos) << text;
+  EXPECT_NE(text.find("-     ctx_2  queued     -       -        -         -\n"), std::string::npos) << text;
+}
+
+TEST_F(VerbsTest, FindsAContextByItsName) {
+  FakeServer server([](const std::string& request) {
+    if (asks(request, "GET /v1/contexts?")) return http_answer(R"({"data":[)" + std::string(kCompleted) + "]}");
+    return http_answer(R"({"id":"ctx_1","deleted":true})");
+  });
+  EXPECT_EQ(run(server, OutputFormat::json, remove_contexts, ContextsOptions{{"book"}}),
+            "{\"id\":\"ctx_1\",\"deleted\":true}\n");
+  EXPECT_TRUE(asks(server.requests().at(1), "DELETE /v1/contexts/ctx_1 "));
+  EXPECT_THROW(run(server, OutputFormat::terminal, show_contexts, ContextsOptions{{"novel"}}), protocol::Error);
+}
+
+TEST_F(VerbsTest, ShowPrintsEveryFieldByItsPath) {
+  FakeServer server([](const std::string&) { return http_answer(kCompleted); });
+  std::string text = run(server, OutputFormat::terminal, show_contexts, ContextsOptions{{"ctx_1"}});
+  EXPECT_NE(text.find("usage.bytes.disk             2048\n"), std::string::npos) << text;
+  EXPECT_EQ(exit_code_, 0);
+}
+
+TEST_F(VerbsTest, CancelAsksForIt) {
+  FakeServer server([](const std::string&) { return http_answer(kInProgress); });
+  run(server, OutputFormat::terminal, cancel_contexts, ContextsOptions{{"ctx_1", "ctx_2"}});
+  EXPECT_TRUE(asks(server.requests().at(0), "POST /v1/contexts/ctx_1/cancel "));
+  EXPECT_TRUE(asks(server.requests().at(1), "POST /v1/contexts/ctx_2/cancel "));
+}
+
+TEST_F(VerbsTest, VersionIsAnAnswerWithoutAServerToo) {
+  std::string url;
+  FakeServer server([](const std::string&) { return http_answer(R"({"name":"rotulus","version":"9.9"})"); });
+  EXPECT_NE(run(server, OutputFormat::terminal, print_version).find("9.9"), std::string::npos);
+  GlobalOptions nowhere{.url = "http://127.0.0.1:9", .output_file = (directory_.path() / "out").string()};
+  Session session = open_session(nowhere);
+  EXPECT_EQ(print_version(session), 0);
+  EXPECT_NE(directory_.read("out").find("no server at http://127.0.0.1:9"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace rotulus::client
