@@ -86,8 +86,11 @@ class ServeTest : public testing::Test {
   void wait_until_said(const std::string& text) {
     wait_until([&] { return said_.find(text) != std::string::npos; }, "never said: " + text);
   }
-  void wait_until_gone(pid_t pid) {
-    wait_until([&] { return !lives(pid); }, "still there: " + std::to_string(pid));
+  // The test's server answers for scripts that have not begun yet, so their own lines are waited for as well.
+  void wait_until_up() {
+    wait_until_said("ready at");
+    wait_for_start("coordinator", 1);
+    wait_for_start("workers", 1);
   }
 
   int wait_for_end() {
@@ -110,6 +113,7 @@ class ServeTest : public testing::Test {
 TEST_F(ServeTest, StartsTheCoordinatorThenItsWorkersAndSaysWhereItIsReady) {
   start(kWait, kWait, {"-n", "3"});
   wait_until_said("ready at http://127.0.0.1:" + readiness_.port() + " (3 ranks");
+  wait_for_start("workers", 1);
   std::string log = directory_.read("log");
   EXPECT_LT(log.find("coordinator "), log.find("workers "));
   EXPECT_NE(log.find("--coordinator 127.0.0.1:4711"), std::string::npos) << log;
@@ -122,7 +126,7 @@ TEST_F(ServeTest, PrefixesWhatItsChildrenSay) {
 
 TEST_F(ServeTest, StartsAKilledWorkerGroupAgainAndKeepsTheCoordinator) {
   start(kWait, kWait);
-  wait_until_said("ready at");
+  wait_until_up();
   ::kill(started("workers").at(0), SIGKILL);
   wait_for_start("workers", 2);
   EXPECT_EQ(started("coordinator").size(), 1u);
@@ -131,7 +135,7 @@ TEST_F(ServeTest, StartsAKilledWorkerGroupAgainAndKeepsTheCoordinator) {
 
 TEST_F(ServeTest, GivesANewCoordinatorANewWorkerGroup) {
   start(kWait, kWait);
-  wait_until_said("ready at");
+  wait_until_up();
   ::kill(started("coordinator").at(0), SIGKILL);
   wait_for_start("workers", 2);
   EXPECT_EQ(started("coordinator").size(), 2u);
@@ -157,7 +161,7 @@ TEST_F(ServeTest, GivesUpOnWorkersThatCannotStartAndShowsTheirLastWords) {
 
 TEST_F(ServeTest, DrainsOnSigtermAndEndsWell) {
   start(kWait, "until grep -q drained log; do sleep 0.02; done; echo dismissed >> log");
-  wait_until_said("ready at");
+  wait_until_up();
   serve_->send(SIGTERM);
   EXPECT_EQ(wait_for_end(), 0);
   EXPECT_NE(directory_.read("log").find("dismissed"), std::string::npos);
@@ -166,8 +170,9 @@ TEST_F(ServeTest, DrainsOnSigtermAndEndsWell) {
 }
 
 TEST_F(ServeTest, EndsAtOnceOnASecondSignal) {
-  start("trap 'echo deaf >> log' TERM; while :; do sleep 0.02; done", kWait);
-  wait_until_said("ready at");
+  start("trap 'echo deaf >> log' TERM; echo \"armed $$\" >> log; while :; do sleep 0.02; done", kWait);
+  wait_until_up();
+  wait_for_start("armed", 1);
   serve_->send(SIGTERM);
   wait_until([&] { return directory_.read("log").find("deaf") != std::string::npos; }, "SIGTERM did not arrive");
   serve_->send(SIGINT);
@@ -178,7 +183,7 @@ TEST_F(ServeTest, EndsAtOnceOnASecondSignal) {
 
 TEST_F(ServeTest, LeavesNoProcessBehindWhenItIsKilled) {
   start("exec sleep 60", "exec sleep 60");
-  wait_until_said("ready at");
+  wait_until_up();
   serve_->send(SIGKILL);
   EXPECT_EQ(wait_for_end(), 128 + SIGKILL);
   fs::path shared_memory = run_paths(path("store")).shared_memory;
@@ -199,7 +204,7 @@ TEST_F(ServeTest, LeavesNoProcessBehindWhenItIsKilled) {
 
 TEST_F(ServeTest, RebuildsTheCatalogueOnceOnly) {
   start(kWait, kWait, {"--rebuild-catalogue"});
-  wait_until_said("ready at");
+  wait_until_up();
   ::kill(started("coordinator").at(0), SIGKILL);
   wait_for_start("coordinator", 2);
   std::string log = directory_.read("log");
