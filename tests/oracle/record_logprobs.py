@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Records what llama.cpp, computing in float32 on the dequantized weights, thinks comes next.
 
-    record_logprobs.py MODEL OUT.json          (needs llama-cpp-python and the Debian package bible-kjv; scripts/oracles.sh)
+    python tests/oracle/record_logprobs.py MODEL.gguf > tests/oracle/recorded/logprobs.json
 
 For each text: its token ids, and the five most likely next tokens with their log-probabilities at a few positions.
+Needs gguf and llama-cpp-python, which scripts/oracles.sh installs, and the Debian package bible-kjv.
 """
 import json
 import pathlib
@@ -70,9 +71,9 @@ def record(engine, text):
 
 
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 2:
         sys.exit(__doc__)
-    model, out = map(pathlib.Path, sys.argv[1:])
+    model = pathlib.Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         path = str(pathlib.Path(folder) / "f32.gguf")
         to_f32.rewrite(model, path)
@@ -81,12 +82,12 @@ def main():
         recorded = {name: record(engine, text) for name, text in texts().items()}
     header = {
         "what": "top log-probabilities (natural log) of the next token, by position; float32 on dequantized weights",
-        "command": f"tests/oracle/record_logprobs.py models/{model.name} tests/oracle/recorded/{out.name}",
+        "command": f"python tests/oracle/record_logprobs.py models/{model.name} > tests/oracle/recorded/logprobs.json",
         "engine": f"llama-cpp-python {llama_cpp.__version__}",
         "model": model.name,
     }
-    texts_lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in recorded.items())
-    out.write_text(json.dumps(header, indent=1)[:-2] + f',\n "texts": {{\n{texts_lines}\n }}\n}}\n')
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in recorded.items())
+    print(json.dumps(header, indent=1)[:-2] + f',\n "texts": {{\n{lines}\n }}\n}}')
 
 
 if __name__ == "__main__":
