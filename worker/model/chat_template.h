@@ -4,6 +4,7 @@
 // A rendered prompt is a list of pieces, so that the text of users and documents is never parsed for special tokens.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,9 +44,12 @@ class ChatTemplate {
   virtual std::vector<std::string> stop_strings() const = 0;  // beyond the tokenizer's end-of-generation tokens
 };
 
-// `jinja`: tokenizer.chat_template of the file; `override_name`: --chat-template, "" for none. Returns nullptr where the
-// file has no template and none is named (the model answers raw completions only).
+// `jinja`: tokenizer.chat_template of the file; `override_name`: --chat-template, "" for none. Returns nullptr where
+// the file has no template and none is named (the model answers raw completions only).
 std::unique_ptr<ChatTemplate> make_chat_template(std::optional<std::string_view> jinja, std::string_view override_name);
+
+// Feeds a prompt into a stream, so that a document may follow: the text after its last special token is not final yet.
+void append(const Tokenizer& tokenizer, const Prompt& prompt, TokenStream& stream, std::vector<TokenId>& ids);
 
 // Adjacent pieces are encoded as one text where both are text; markup parses special tokens, and the text between
 // special tokens and the following piece is pre-tokenized together with it, as one-shot tokenizing of the string would.

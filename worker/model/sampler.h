@@ -16,7 +16,7 @@ namespace rotulus::worker {
 
 struct SamplingParameters {
   float temperature = 1.0f;
-  std::uint32_t top_k = 0;    // 0: all
+  std::uint32_t top_k = 0;  // 0: all
   float top_p = 1.0f;
   float min_p = 0.0f;
   std::uint64_t seed = 0;

@@ -3,8 +3,12 @@
 // The text is cut into pre-tokens by the pattern that the file names, each pre-token is merged by rank. Special
 // (control) tokens are never parsed out of text: a document that contains "<|im_end|>" is text.
 //
+// Byte-exact: decode(encode(x)) == x for any bytes that the vocabulary has. A vocabulary may lack some (see
+// missing_bytes): those are left out of the ids, as by the libraries that models are trained with.
+//
 // Threads: a Tokenizer is immutable after construction; its const methods are safe from several threads at once.
-// Errors:  Error{unsupported} names a tokenizer or pre-tokenizer we do not have; Error{malformed_file} a bad vocabulary.
+// Errors:  Error{unsupported} names a tokenizer or pre-tokenizer we do not have; Error{malformed_file} a bad
+// vocabulary.
 #pragma once
 
 #include <cstdint>
@@ -24,26 +28,40 @@ using protocol::TokenId;
 // How the special tokens of a vocabulary are treated inside text.
 enum class SpecialTokens : std::uint8_t { as_text, parse };
 
-class TokenStream;
+// A special token found in text.
+struct SpecialMatch {
+  std::size_t offset = 0;
+  std::size_t bytes = 0;
+  TokenId id = 0;
+};
+
+namespace tokenizer {
+struct Vocabulary;
+}
 
 class Tokenizer final {
  public:
   explicit Tokenizer(const GgufFile& file);  // copies what it needs
+  explicit Tokenizer(const tokenizer::Vocabulary& vocabulary);
   ~Tokenizer();
   Tokenizer(const Tokenizer&) = delete;
   Tokenizer& operator=(const Tokenizer&) = delete;
 
   std::uint32_t vocabulary_size() const;
-  std::optional<TokenId> bos() const;  // only where the file asks to add it (add_bos_token)
+  std::optional<TokenId> bos() const;  // only where the file (add_bos_token) or its pre-tokenizer asks to add it
   std::optional<TokenId> eos() const;
-  bool ends_generation(TokenId id) const;               // eos, eot and their kin, as the file and its names say
+  bool ends_generation(TokenId id) const;  // eos, eot and their kin, as the file and its names say
   std::optional<TokenId> find_special(std::string_view text) const;
+  // The leftmost special (control or user-defined) token in `text`, the longest of those that begin there.
+  std::optional<SpecialMatch> find_first_special(std::string_view text) const;
+  std::string_view missing_bytes() const;  // bytes that no token of the vocabulary stands for, ascending
 
   // The ids of `text`; never adds BOS. Any bytes are allowed: invalid UTF-8 round-trips.
   // Throws Error{invalid_argument} with the offset if one pre-token exceeds limits.h kMaxPreTokenBytes.
   std::vector<TokenId> encode(std::string_view text, SpecialTokens special = SpecialTokens::as_text) const;
 
   // The bytes that a token stands for; a control token stands for its text if `special_text`, else for nothing.
+  // Throws Error{invalid_argument} for an id outside the vocabulary.
   std::string_view bytes(TokenId id, bool special_text = false) const;
   std::string decode(const std::vector<TokenId>& ids, bool special_text = false) const;
 
@@ -54,13 +72,18 @@ class Tokenizer final {
 };
 
 // Encodes a document that arrives in pieces of any size. The ids are those of encode() over the whole text: a match
-// that touches the end of what has arrived is not final. Memory is bounded by the longest pre-token.
+// that touches the end of what has arrived is not final. Memory is bounded by the longest pre-token: undecided text
+// beyond limits.h kMaxPreTokenBytes is Error{invalid_argument} with its offset. A stream that threw is of no more use.
+//
+// Cost: linear. Undecided text is looked at again when it has doubled, so that ids may come a little after they are
+// final.
 class TokenStream final {
  public:
   explicit TokenStream(const Tokenizer& tokenizer);  // the tokenizer must outlive the stream
   ~TokenStream();
 
-  void append(std::string_view piece, std::vector<TokenId>& ids);  // adds the ids that are now final
+  void append(std::string_view piece, std::vector<TokenId>& ids);  // adds ids that are now final
+  void append_special(TokenId id, std::vector<TokenId>& ids);      // ends the text before it
   void finish(std::vector<TokenId>& ids);                          // the rest; the stream is empty afterwards
 
  private:

@@ -1,0 +1,34 @@
+// The tokens that stand for themselves in text: control tokens ("<|im_start|>") and those that a vocabulary's makers
+// defined beside the merges.
+//
+// Threads: immutable; safe anywhere.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "worker/model/tokenizer.h"
+#include "worker/model/tokenizer/vocabulary.h"
+
+namespace rotulus::worker::tokenizer {
+
+class SpecialTokenIndex final {
+ public:
+  explicit SpecialTokenIndex(const Vocabulary& vocabulary);
+
+  // The leftmost, and of those that begin there the longest.
+  std::optional<SpecialMatch> find_first(std::string_view text) const;
+  std::optional<TokenId> find(std::string_view text) const;
+
+ private:
+  struct Entry {
+    std::string text;
+    TokenId id;
+  };
+  std::array<std::vector<Entry>, 256> by_first_byte_;  // longest first
+};
+
+}  // namespace rotulus::worker::tokenizer

@@ -1,0 +1,61 @@
+// Cuts text, all at once or as it arrives, into pre-tokens.
+//
+// Text is cut on levels: first into runs of valid UTF-8 and single invalid bytes, then by each pattern of the
+// pre-tokenizer in turn. A level cuts the piece of the level above it. While text is still to come, a piece may be
+// *open*: its bytes up to `end` belong to it, and more may follow; what a pattern says is used only where it does not
+// depend on the text after it, so that the cuts are those of the whole text however it arrives.
+//
+// Invalid UTF-8: each invalid byte is a pre-token of its own and an end of text for the patterns. (llama.cpp replaces
+// such a byte by U+FFFD, `tokenizers` takes no text but valid UTF-8; either would lose the byte.)
+//
+// Threads: one thread; the PreTokenizer is shared and outlives it.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "worker/model/tokenizer/pre_tokenizer.h"
+
+namespace rotulus::worker::tokenizer {
+
+class Splitter final {
+ public:
+  explicit Splitter(const PreTokenizer& pre_tokenizer);
+
+  // Goes on with `text`: what was not yet handed out of the text before, and whatever came since. The caller keeps it
+  // alive until the next call.
+  void feed(std::string_view text, bool complete);
+
+  // The next pre-token; nothing where it is undecided without more text, or at the end.
+  std::optional<std::string_view> next();
+
+  std::size_t handed_out() const { return position_; }  // bytes of the text last fed
+
+ private:
+  struct Piece {
+    std::size_t end = 0;  // it begins at or before position_
+    bool open = false;
+    bool is_invalid_byte = false;  // goes through the patterns uncut
+    bool operator==(const Piece&) const = default;
+  };
+  struct Level {
+    const Pattern* pattern = nullptr;  // nothing on the first level, which knows UTF-8
+    Piece piece;
+    Piece above;         // what `piece` was cut from
+    PatternMatch match;  // the last one found; ahead of position_ while the text before it is handed out
+  };
+
+  void refine(Level& level, const Piece& above);
+  Piece cut_by_utf8(std::size_t from, const Piece& above) const;
+  Piece cut_by_pattern(Level& level, std::size_t from, const Piece& above);
+
+  std::vector<Level> levels_;
+  MatchScratch scratch_;
+  std::string_view text_;
+  bool complete_ = false;
+  std::size_t position_ = 0;
+};
+
+}  // namespace rotulus::worker::tokenizer
