@@ -86,6 +86,9 @@ void add_serve(Parser& parser) {
   verb->add_option("--isa", options.isa, "Instruction set of the kernels")
       ->check(CLI::IsMember({"auto", "scalar", "avx512"}));
   verb->add_option("--tier-ram-size", options.tier_ram_size, "Memory for keys and values, each rank; K, M, G");
+  verb->add_option("--tier-disk-size", options.tier_disk_size, "Disk for each volume; K, M, G [what the disk has]");
+  verb->add_option("--strategy", options.strategy, "How queries and keys of ranks meet; any gives the same answers")
+      ->check(CLI::IsMember({"auto", "ring", "gathered"}));
   verb->add_option("-a,--alias", options.alias, "Name of the model in the API [the file's]");
   verb->add_option("--step-tokens", options.step_tokens, "Tokens of one step of a prefill; 0: by time");
   verb->add_option("--chat-template", options.chat_template, "Use this template where the file's is not known: chatml");

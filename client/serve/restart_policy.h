@@ -9,7 +9,7 @@ namespace rotulus::client {
 // How a child ended.
 struct ChildDeath {
   bool was_ready = false;  // the service had answered while it lived
-  bool by_itself = false;  // it chose to end; false where a signal ended it (or a rank of its job)
+  bool by_itself = false;  // it chose to end; false where a signal ended it, a rank of its job or a peer
 };
 
 // Delays of 0.1 s, doubled at each death before readiness, up to 2 s. A child that ends by itself five times in a row

@@ -30,6 +30,7 @@ constexpr auto kDrainTimeout = 40s;
 constexpr auto kDismissedTimeout = 5s;  // for workers to end after their coordinator has drained and ended
 constexpr auto kTerminateTimeout = 3s;
 constexpr auto kKillTimeout = 5s;
+constexpr int kLostPeerExitCode = 3;  // of rotulus-worker: a peer or the coordinator was lost
 
 Time now() {
   return std::chrono::steady_clock::now();
@@ -205,8 +206,9 @@ class Supervisor final {
     if (&service == &coordinator_) control_port_.reset();
     if (is_stopping_) return;
 
-    // A shell's convention, which mpirun follows for its ranks: codes from 128 on stand for signals.
-    bool by_itself = WIFEXITED(status) && WEXITSTATUS(status) < 128;
+    // A shell's convention, which mpirun follows for its ranks: codes from 128 on stand for signals. Whichever rank
+    // ends first gives mpirun its code, so that the death of one rank can look like its peer's loss.
+    bool by_itself = WIFEXITED(status) && WEXITSTATUS(status) < 128 && WEXITSTATUS(status) != kLostPeerExitCode;
     std::string how = WIFEXITED(status) ? fmt::format("exit code {}", WEXITSTATUS(status))
                                         : fmt::format("signal {}", WTERMSIG(status));
     auto delay = service.policy.after({.was_ready = service.was_ready, .by_itself = by_itself});
