@@ -1,4 +1,4 @@
-"""What the oracle tests need: the model, what other engines recorded about it, and the program that dumps our logits."""
+"""What the oracle tests need: the model, what other engines recorded about it, the program that dumps our logits."""
 import json
 import os
 import pathlib

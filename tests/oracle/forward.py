@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The specification of a Llama forward pass: float64, NumPy, read straight from a GGUF file.
 
-    forward.py MODEL --ids ids.json --out logits.npy                          all logits, float64 [positions, vocabulary]
-    forward.py MODEL --ids ids.json --compare OURS.f32 [--kv STORED.bin]      how far another program's logits are
+    forward.py MODEL --ids ids.json --out logits.npy                       all logits, float64 [positions, vocabulary]
+    forward.py MODEL --ids ids.json --compare OURS.f32 [--kv STORED.bin]   how far another program's logits are
 
 OURS.f32 is float32 [positions, vocabulary]. STORED.bin is what that program stored in its KV cache, as float32
 [layers][2: keys, values][positions][kv_heads * head_dim], keys rotated. With it, attention runs over the stored keys

@@ -41,10 +41,12 @@ def bible(begin, end):
 def texts():
     return {
         "one word": "The",
-        "english": "A parchment roll was carried from abbey to abbey, and each house added its own lines before it sent",
+        "english": "A parchment roll was carried from abbey to abbey, and each house added its own lines "
+                   "before it sent",
         "numbers": "2, 4, 8, 16, 32, 64, 128, 256, 512,",
         "code": CODE,
-        "mixed scripts": "Ψηφιακή τεχνολογία, цифровая память, 数字の記憶, ذاكرة رقمية, डिजिटल स्मृति, naïve café 🙂 – and in English:",
+        "mixed scripts": "Ψηφιακή τεχνολογία, цифровая память, 数字の記憶, ذاكرة رقمية, डिजिटल स्मृति, "
+                         "naïve café 🙂 – and in English:",
         "chat": "<|im_start|>user\nName three rivers of Europe.<|im_end|>\n<|im_start|>assistant\n",
         "psalm": bible("ps23:1", "ps23:6"),
         "sermon": bible("matt5:1", "matt5:48"),
