@@ -102,10 +102,10 @@ struct ThreadPool::State {
   void wait_until_done(const std::function<void()>& between) {
     const auto done = [&] { return pending.load() == 0; };
     if (between) {
-      while (!done()) {
+      do {
         between();
-        std::this_thread::yield();
-      }
+        if (!done()) std::this_thread::yield();
+      } while (!done());
       return;
     }
     if (spin_until(done)) return;

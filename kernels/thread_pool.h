@@ -19,7 +19,8 @@ class ThreadPool final {
 
   // Calls task(index, thread) once for each index in [0, count), thread in [0, thread_count()). Pieces are taken
   // dynamically, so nothing that a task computes may depend on `thread` but its scratch memory. Returns when all are
-  // done. `between` (may be empty) is called by the caller's thread between its pieces, and while it waits.
+  // done. `between` (may be empty) is called by the caller's thread between its pieces and while it waits, at
+  // least once.
   void parallel_for(std::size_t count, const std::function<void(std::size_t index, std::size_t thread)>& task,
                     const std::function<void()>& between = {});
 

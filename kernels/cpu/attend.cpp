@@ -120,7 +120,8 @@ void check_stripes(const AttendTask& task) {
       KERNELS_CHECK(reinterpret_cast<std::uintptr_t>(block.data) % kKvElementAlignment == 0, block.first_position);
     }
     for (std::size_t i = 1; i < blocks.size(); ++i) {
-      KERNELS_CHECK(blocks[i - 1].first_position < blocks[i].first_position, blocks[i].first_position);
+      KERNELS_CHECK(blocks[i - 1].first_position + blocks[i - 1].token_count <= blocks[i].first_position,
+                    blocks[i - 1].first_position, blocks[i - 1].token_count, blocks[i].first_position);
     }
   }
 }
@@ -204,33 +205,29 @@ void merge(Machine& machine, const MergeTask& task) {
   const std::size_t dim = task.head_dim;
   const std::size_t row_heads = task.rows * task.query_heads;
   for (Scratch& scratch : machine.scratch) scratch.reserve(kTreeDepth * dim);
-  machine.pool.parallel_for(
-      (row_heads + kMergeRowHeads - 1) / kMergeRowHeads, [&](std::size_t piece, std::size_t thread) {
-        std::vector<RowHeadPartial> parts(order.size());
-        const std::size_t end = std::min(row_heads, (piece + 1) * kMergeRowHeads);
-        for (std::size_t i = piece * kMergeRowHeads; i < end; ++i) {
-          for (std::size_t n = 0; n < order.size(); ++n) {
-            const ConstPartial& part = task.parts[order[n]];
-            parts[n] = {part.out + i * dim, part.lse[i]};
-          }
-          RowHeadPartial merged =
-              merge_tree(machine.table, dim, {0, kLaneCount}, nodes, parts, machine.scratch[thread].data());
-          float* into = task.into.out + i * dim;
-          if (task.tail.out != nullptr) {
-            const float* tail = task.tail.out + i * dim;
-            // No nodes at all are an empty side; its output is never read.
-            merge_row_head(machine.table, dim, merged.out == nullptr ? tail : merged.out, merged.lse, tail,
-                           task.tail.lse[i], into, task.into.lse + i);
-            continue;
-          }
-          if (merged.out == nullptr) {
-            std::fill_n(into, dim, 0.0f);
-          } else {
-            std::memcpy(into, merged.out, dim * sizeof(float));
-          }
-          task.into.lse[i] = merged.lse;
-        }
-      });
+  machine.pool.parallel_for((row_heads + kMergeRowHeads - 1) / kMergeRowHeads, [&](std::size_t piece,
+                                                                                   std::size_t thread) {
+    std::vector<RowHeadPartial> parts(order.size());
+    const std::size_t end = std::min(row_heads, (piece + 1) * kMergeRowHeads);
+    for (std::size_t i = piece * kMergeRowHeads; i < end; ++i) {
+      for (std::size_t n = 0; n < order.size(); ++n) {
+        const ConstPartial& part = task.parts[order[n]];
+        parts[n] = {part.out + i * dim, part.lse[i]};
+      }
+      const RowHeadPartial merged =
+          merge_tree(machine.table, dim, {0, kLaneCount}, nodes, parts, machine.scratch[thread].data());
+      float* into = task.into.out + i * dim;
+      if (merged.out == nullptr) {
+        std::fill_n(into, dim, 0.0f);
+      } else {
+        std::memcpy(into, merged.out, dim * sizeof(float));
+      }
+      task.into.lse[i] = merged.lse;
+      if (task.tail.out == nullptr) continue;
+      float weights[3];
+      merge_into(machine.table, dim, 1, into, task.into.lse + i, task.tail.out + i * dim, task.tail.lse + i, weights);
+    }
+  });
 }
 
 }  // namespace rotulus::kernels::cpu

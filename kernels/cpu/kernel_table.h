@@ -77,27 +77,29 @@ struct Rotation {
 
 // One block of a stripe for one tile of query rows and one KV head. A row head is one query head of one row.
 struct FoldBlock {
-  const void* keys;             // [2 panels][head_dim][64 tokens]
-  const void* values;           // [128 tokens][head_dim]
-  const float* queries;         // [row_heads][head_dim], rotated for this block's shift, times scale * log2(e)
-  const std::uint32_t* limits;  // [row_heads]: the row head sees the first so many tokens of the block
-  std::uint32_t limit_max;      // the largest of them, > 0
-  std::uint8_t page_mask;       // != 0
+  const void* keys;           // [2 panels][head_dim][64 tokens]
+  const void* values;         // [128 tokens][head_dim]
+  const float* queries;       // [row_heads][head_dim], rotated for this block's shift, times scale * log2(e)
+  std::uint32_t token_count;  // tokens that some row of the tile sees: the first 1..128
+  std::uint8_t page_mask;     // != 0
 };
 
 // Folds one stripe into running online softmaxes (base 2): max, sum and out = sum exp2(score - max) * value.
-// Tokens past a row's limit and masked pages add nothing, whatever their memory holds.
+//
+// Token t of block b is slot 128 b + t. Row head i sees the slots below limits[i] that lie in their block's token_count
+// and in a page of its mask; all others add nothing, whatever their memory holds.
 struct FoldStripe {
   KvType type;
   std::uint32_t head_dim;
   std::size_t row_heads;
   const FoldBlock* blocks;
-  std::uint32_t block_count;  // 1..4
-  float* out;                 // [row_heads][head_dim]
-  float* max;                 // [row_heads], -inf at first
-  float* sum;                 // [row_heads]
-  float* scratch;             // fold_scratch_floats(head_dim)
-  const void* next_keys;      // a prefetch hint: the keys of the stripe that follows, or nullptr
+  std::uint32_t block_count;    // 1..4
+  const std::uint32_t* limits;  // [row_heads]
+  float* out;                   // [row_heads][head_dim]
+  float* max;                   // [row_heads], -inf at first
+  float* sum;                   // [row_heads]
+  float* scratch;               // fold_scratch_floats(head_dim)
+  const void* next_keys;        // a prefetch hint: the keys of the stripe that follows, or nullptr
 };
 
 inline constexpr std::size_t kFoldRowHeads = 24;                 // row heads whose scores lie in scratch at once
@@ -105,6 +107,18 @@ inline constexpr std::size_t kScoreStride = kStripeTokens + 16;  // not a power 
 constexpr std::size_t fold_scratch_floats(std::size_t head_dim) {
   return 2 * kStripeTokens * head_dim + kFoldRowHeads * kScoreStride;
 }
+
+// What a merge of two partials (lse_a, lse_b) weighs their outputs with, and its lse; one of each per row head.
+//
+//   m = max(lse_a, lse_b),  w_x = exp(lse_x - m),  a = w_a / (w_a + w_b),  b = w_b / (w_a + w_b),  lse = m + ln(w_a +
+//   w_b)
+//
+// Where one side is -inf, the other has weight 1 and its own lse, bit for bit. NaN where either is.
+struct MergeWeights {
+  float* a;
+  float* b;
+  float* lse;
+};
 
 struct KernelTable {
   const char* name;
@@ -125,6 +139,9 @@ struct KernelTable {
 
   void (*fold_stripe)(const FoldStripe& fold);
   void (*scale)(const float* x, float factor, std::size_t count, float* y);  // y = factor * x + 0; y may be x
+  // lse[i] = max[i] ln 2 + ln sum[i]; -inf where max is.
+  void (*log_sums)(const float* max, const float* sum, std::size_t count, float* lse);
+  void (*merge_weights)(const float* lse_a, const float* lse_b, std::size_t count, const MergeWeights& into);
   // y = a_weight * a + b_weight * b; y may be a or b.
   void (*blend)(const float* a, float a_weight, const float* b, float b_weight, std::size_t count, float* y);
 };

@@ -6,8 +6,6 @@
 #include <limits>
 #include <utility>
 
-#include "kernels/cpu/elementary.h"
-
 namespace rotulus::kernels::cpu {
 namespace {
 
@@ -19,26 +17,19 @@ void copy(const float* from, std::size_t count, float* to) {
 
 }  // namespace
 
-MergeWeights merge_weights(float lse_a, float lse_b) {
-  if (lse_b == kNothing) return {1.0f, 0.0f, lse_a};
-  if (lse_a == kNothing) return {0.0f, 1.0f, lse_b};
-  const double max = lse_a >= lse_b ? lse_a : lse_b;
-  const double a = exp_double(lse_a - max);
-  const double b = exp_double(lse_b - max);
-  const double sum = a + b;  // in [1, 2], or NaN
-  return {static_cast<float>(a / sum), static_cast<float>(b / sum), static_cast<float>(max + log_double(sum))};
-}
-
-void merge_row_head(const KernelTable& table, std::size_t head_dim, const float* a, float lse_a, const float* b,
-                    float lse_b, float* into, float* into_lse) {
-  const MergeWeights weights = merge_weights(lse_a, lse_b);
-  *into_lse = weights.lse;
-  if (lse_b == kNothing) {
-    copy(a, head_dim, into);
-  } else if (lse_a == kNothing) {
-    copy(b, head_dim, into);
-  } else {
-    table.blend(a, weights.a, b, weights.b, head_dim, into);
+void merge_into(const KernelTable& table, std::size_t head_dim, std::size_t count, float* a, float* lse_a,
+                const float* b, const float* lse_b, float* weights) {
+  const MergeWeights into{weights, weights + count, weights + 2 * count};
+  table.merge_weights(lse_a, lse_b, count, into);
+  for (std::size_t i = 0; i < count; ++i) {
+    float* out = a + i * head_dim;
+    if (lse_b[i] == kNothing) continue;
+    if (lse_a[i] == kNothing) {
+      copy(b + i * head_dim, head_dim, out);
+    } else {
+      table.blend(out, into.a[i], b + i * head_dim, into.b[i], head_dim, out);
+    }
+    lse_a[i] = into.lse[i];
   }
 }
 
@@ -67,10 +58,14 @@ RowHeadPartial merge_tree(const KernelTable& table, std::size_t head_dim, LaneSp
   const RowHeadPartial b = merge_tree(table, head_dim, {root.first + half, half}, nodes.subspan(left),
                                       parts.subspan(left), scratch + head_dim);
   if (b.lse == kNothing) return a;
-  if (a.lse == kNothing) return b;
-  const MergeWeights weights = merge_weights(a.lse, b.lse);
-  table.blend(a.out, weights.a, b.out, weights.b, head_dim, scratch);
-  return {scratch, weights.lse};
+  if (a.lse == kNothing) {
+    copy(b.out, head_dim, scratch);  // out of the way of whoever uses the scratch behind ours next
+    return {scratch, b.lse};
+  }
+  float weights[3];
+  table.merge_weights(&a.lse, &b.lse, 1, {weights, weights + 1, weights + 2});
+  table.blend(a.out, weights[0], b.out, weights[1], head_dim, scratch);
+  return {scratch, weights[2]};
 }
 
 }  // namespace rotulus::kernels::cpu

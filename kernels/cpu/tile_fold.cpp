@@ -36,9 +36,10 @@ TileFold::TileFold(const KernelTable& table, const AttendTask& task, std::span<c
   };
   queries_ = take(kMaxBlocks * row_heads_ * dim_);
   angles_ = take(dim_);
-  limits_ = reinterpret_cast<std::uint32_t*>(take(kMaxBlocks * row_heads_));
+  limits_ = reinterpret_cast<std::uint32_t*>(take(row_heads_));
   max_ = take(row_heads_);
   sum_ = take(row_heads_);
+  merge_weights_ = take(3 * row_heads_);
   fold_scratch_ = take(fold_scratch_floats(dim_));
   slots_ = take(kTreeDepth * slot_floats_);
 }
@@ -46,7 +47,7 @@ TileFold::TileFold(const KernelTable& table, const AttendTask& task, std::span<c
 std::size_t TileFold::memory_floats(const AttendTask& task, std::size_t row_count) {
   const std::size_t row_heads = row_count * (task.query_heads / task.format.kv_heads);
   const std::size_t dim = task.format.head_dim;
-  return lines(kMaxBlocks * row_heads * dim) + lines(dim) + lines(kMaxBlocks * row_heads) + 2 * lines(row_heads) +
+  return lines(kMaxBlocks * row_heads * dim) + lines(dim) + 3 * lines(row_heads) + lines(3 * row_heads) +
          lines(fold_scratch_floats(dim)) + kTreeDepth * lines(row_heads * (dim + 1));
 }
 
@@ -71,7 +72,10 @@ bool TileFold::fold_span(LaneSpan span, std::span<const Stripe> stripes, std::si
                                            [&](const Stripe& stripe) { return stripe.lane < high.first; });
   const auto count = static_cast<std::size_t>(middle - stripes.begin());
   if (!fold_span(low, stripes.first(count), depth)) return fold_span(high, stripes.subspan(count), depth);
-  if (fold_span(high, stripes.subspan(count), depth + 1)) merge_slots(depth, depth + 1);
+  if (fold_span(high, stripes.subspan(count), depth + 1)) {
+    merge_into(table_, dim_, row_heads_, slot_out(depth), slot_lse(depth), slot_out(depth + 1), slot_lse(depth + 1),
+               merge_weights_);
+  }
   return true;
 }
 
@@ -89,12 +93,12 @@ bool TileFold::fold_stripe(const Stripe& stripe, std::size_t depth) {
   FoldBlock blocks[kMaxBlocks];
   bool in_use[kMaxBlocks] = {};
   std::uint32_t count = 0;
+  std::fill_n(limits_, row_heads_, 0u);
   for (const KvBlock& block : task_.blocks.subspan(stripe.first_block, stripe.block_count)) {
-    std::uint32_t* limits = limits_ + count * row_heads_;
-    const std::uint32_t limit_max = visible_tokens(block, limits);
-    if (limit_max == 0 || block.page_mask == 0) continue;
-    blocks[count++] = {keys_of(block), values_of(block), rotated_queries(block.shift, in_use),
-                       limits,         limit_max,        block.page_mask};
+    if (block.page_mask == 0) continue;
+    const std::uint32_t seen = raise_limits(block, count * kBlockTokens);
+    if (seen == 0) break;  // nor does any row see the blocks after it
+    blocks[count++] = {keys_of(block), values_of(block), rotated_queries(block.shift, in_use), seen, block.page_mask};
   }
   if (count == 0) return false;
   const Stripe* const next = &stripe + 1;
@@ -104,6 +108,7 @@ bool TileFold::fold_stripe(const Stripe& stripe, std::size_t depth) {
                       .row_heads = row_heads_,
                       .blocks = blocks,
                       .block_count = count,
+                      .limits = limits_,
                       .out = slot_out(depth),
                       .max = max_,
                       .sum = sum_,
@@ -113,36 +118,25 @@ bool TileFold::fold_stripe(const Stripe& stripe, std::size_t depth) {
 }
 
 void TileFold::finish_lane(std::size_t depth) {
-  float* lse = slot_lse(depth);
+  table_.log_sums(max_, sum_, row_heads_, slot_lse(depth));
   for (std::size_t i = 0; i < row_heads_; ++i) {
-    if (max_[i] == kNothing) {
-      lse[i] = kNothing;
-      continue;
-    }
-    lse[i] = static_cast<float>(static_cast<double>(max_[i]) * kLn2 + log_double(static_cast<double>(sum_[i])));
+    if (max_[i] == kNothing) continue;
     float* out = slot_out(depth) + i * dim_;
     table_.scale(out, 1.0f / sum_[i], dim_, out);
   }
 }
 
-void TileFold::merge_slots(std::size_t into, std::size_t other) {
-  for (std::size_t i = 0; i < row_heads_; ++i) {
-    float* out = slot_out(into) + i * dim_;
-    float* lse = slot_lse(into) + i;
-    merge_row_head(table_, dim_, out, *lse, slot_out(other) + i * dim_, slot_lse(other)[i], out, lse);
-  }
-}
-
-// How many tokens of the block each row head sees; returns the largest.
-std::uint32_t TileFold::visible_tokens(const KvBlock& block, std::uint32_t* limits) const {
-  std::uint32_t largest = 0;
+// Raises each row head's limit to the end of what it sees of the block; returns how many tokens some row sees.
+std::uint32_t TileFold::raise_limits(const KvBlock& block, std::uint32_t first_slot) {
+  std::uint32_t most = 0;
   for (std::size_t row = 0; row < rows_.row_count; ++row) {
     const std::int64_t seen = task_.positions[rows_.first_row + row] - block.first_position + 1;
-    const auto limit = static_cast<std::uint32_t>(std::clamp<std::int64_t>(seen, 0, block.token_count));
-    largest = std::max(largest, limit);
-    std::fill_n(limits + row * group_, group_, limit);
+    if (seen <= 0) continue;
+    const auto count = static_cast<std::uint32_t>(std::min<std::int64_t>(seen, block.token_count));
+    most = std::max(most, count);
+    std::fill_n(limits_ + row * group_, group_, first_slot + count);
   }
-  return largest;
+  return most;
 }
 
 const float* TileFold::rotated_queries(std::int64_t shift, bool (&in_use)[kMaxBlocks]) {

@@ -31,9 +31,8 @@ class TileFold final {
   bool fold_lane(std::span<const Stripe> stripes, std::size_t depth);
   bool fold_stripe(const Stripe& stripe, std::size_t depth);
   void finish_lane(std::size_t depth);
-  void merge_slots(std::size_t into, std::size_t other);
 
-  std::uint32_t visible_tokens(const KvBlock& block, std::uint32_t* limits) const;
+  std::uint32_t raise_limits(const KvBlock& block, std::uint32_t first_slot);
   const float* rotated_queries(std::int64_t shift, bool (&in_use)[4]);
   void rotate_rows(std::int64_t shift, float* queries);
   const void* keys_of(const KvBlock& block) const;
@@ -56,9 +55,10 @@ class TileFold final {
   std::int64_t shifts_[4] = {};
   bool is_cached_[4] = {};
   float* angles_;          // cosines and sines of one row
-  std::uint32_t* limits_;  // [4][row_heads]
+  std::uint32_t* limits_;  // [row_heads]
   float* max_;             // [row_heads]
   float* sum_;             // [row_heads]
+  float* merge_weights_;   // [3][row_heads]
   float* slots_;           // [kTreeDepth], each out [row_heads][head_dim] and lse [row_heads]
   float* fold_scratch_;
 };

@@ -85,11 +85,12 @@ TEST_P(Matmul, GivesARowTheSameBitsInAnyCompany) {
   const auto alone = make_cpu_backend(GetParam(), 1);
   std::vector<std::unique_ptr<Backend>> backends;
   for (std::size_t threads = 1; threads <= 4; ++threads) backends.push_back(make_cpu_backend(GetParam(), threads));
-  constexpr std::size_t kColumns = 544;
+  // Over 512 the panel of a prefill is cut in two; the scalar row is too slow for it.
+  const std::size_t columns = GetParam() == Isa::scalar ? 96 : 544;
   Random random(3);
-  const Dense x(512, kColumns, random);
+  const Dense x(512, columns, random);
   for (const WeightType type : kWeightTypes) {
-    const RandomWeight weight = random_weight(type, 147, kColumns, random);
+    const RandomWeight weight = random_weight(type, 147, columns, random);
     const auto packed = alone->pack(weight.source);
     for (const Role role : {Role::prefill, Role::decode}) {
       Dense expected(512, 147);

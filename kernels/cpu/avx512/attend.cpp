@@ -10,65 +10,69 @@ namespace rotulus::kernels::cpu::avx512 {
 namespace {
 
 constexpr std::size_t kDirectRowHeads = 12;  // up to here widening in registers is cheaper than through memory
-constexpr std::size_t kPagesPerPanel = kPanelTokens / kPageTokens;
-constexpr std::size_t kPanelsPerBlock = kBlockTokens / kPanelTokens;
 constexpr std::size_t kMaxBlocks = kStripeTokens / kBlockTokens;
+constexpr std::size_t kMaxPanels = kStripeTokens / kPanelTokens;
 constexpr float kNothing = -__builtin_inff();
 
-// Tokens [begin, end) of a block that are attended: a run of set pages, cut at panels, so that its values fit into L1.
+std::size_t smaller(std::size_t a, std::size_t b) {
+  return a < b ? a : b;
+}
+std::size_t larger(std::size_t a, std::size_t b) {
+  return a > b ? a : b;
+}
+
+// Slots [begin, end) that are attended, their values one after the other in memory. begin is a multiple of 16.
+template <typename Element>
 struct Run {
-  std::uint32_t block;
-  std::uint32_t begin;
-  std::uint32_t end;
+  std::size_t begin;
+  std::size_t end;
+  const Element* values;
+};
+
+// 64 slots from `begin` on, some of which are attended.
+template <typename Element>
+struct Panel {
+  std::size_t begin;
+  const Element* keys;  // [head_dim][64]
 };
 
 // The stripe as the loops below see it.
 template <typename Element>
 struct View {
   const FoldStripe* fold;
-  const Element* keys[kMaxBlocks];
-  const Element* values[kMaxBlocks];
-  Run runs[kMaxBlocks * kBlockTokens / kPageTokens];
+  Panel<Element> panels[kMaxPanels];
+  std::size_t panel_count;
+  Run<Element> runs[kStripeTokens / kPageTokens];
   std::size_t run_count;
-  float* scores;  // [kFoldRowHeads][kScoreStride]; token t of block b at 128 b + t
+  float* scores;  // [kFoldRowHeads][kScoreStride], by slot
 };
 
-std::size_t find_runs(const FoldStripe& fold, Run* runs) {
-  std::size_t count = 0;
+// `keys` and `values` [4] are where the blocks' panels and values lie. Runs of pages are joined, also over the border
+// of two blocks if their values lie one after the other.
+template <typename Element>
+void look_at(const FoldStripe& fold, const Element* const* keys, const Element* const* values, View<Element>& view) {
+  const std::size_t dim = fold.head_dim;
+  view.fold = &fold;
+  view.panel_count = view.run_count = 0;
   for (std::uint32_t b = 0; b < fold.block_count; ++b) {
     const FoldBlock& block = fold.blocks[b];
-    bool open = false;
-    for (std::uint32_t t = 0; t < block.limit_max; t += kPageTokens) {
-      const bool used = block.page_mask >> (t / kPageTokens) & 1u;
-      if (used && (!open || t % kPanelTokens == 0)) runs[count++] = {b, t, t};
-      if (used) runs[count - 1].end = t + kPageTokens < block.limit_max ? t + kPageTokens : block.limit_max;
-      open = used;
+    for (std::uint32_t t = 0; t < block.token_count; t += kPageTokens) {
+      if ((block.page_mask >> (t / kPageTokens) & 1u) == 0) continue;
+      const std::size_t begin = b * kBlockTokens + t;
+      const std::size_t end = begin + smaller(kPageTokens, block.token_count - t);
+      const std::size_t panel = t / kPanelTokens;
+      const std::size_t panel_begin = b * kBlockTokens + panel * kPanelTokens;
+      if (view.panel_count == 0 || view.panels[view.panel_count - 1].begin != panel_begin) {
+        view.panels[view.panel_count++] = {panel_begin, keys[b] + panel * dim * kPanelTokens};
+      }
+      const Element* from = values[b] + t * dim;
+      Run<Element>* last = view.run_count == 0 ? nullptr : &view.runs[view.run_count - 1];
+      if (last != nullptr && last->end == begin && last->values + (begin - last->begin) * dim == from) {
+        last->end = end;
+      } else {
+        view.runs[view.run_count++] = {begin, end, from};
+      }
     }
-  }
-  return count;
-}
-
-std::size_t smaller(std::size_t a, std::size_t b) {
-  return a < b ? a : b;
-}
-
-// The panels of a run's keys, and its values, as float32 in scratch.
-void widen(const FoldStripe& fold, const Run* runs, std::size_t run_count, float* keys, float* values) {
-  const std::size_t dim = fold.head_dim;
-  const std::size_t block_elements = kBlockTokens * dim;
-  for (std::size_t i = 0; i < run_count; ++i) {
-    const Run& run = runs[i];
-    const std::size_t panel = run.begin / kPanelTokens;
-    const std::size_t at = panel * dim * kPanelTokens;
-    const bool first_of_panel = i == 0 || runs[i - 1].block != run.block || runs[i - 1].begin / kPanelTokens != panel;
-    if (first_of_panel) {
-      const auto* from = static_cast<const Half*>(fold.blocks[run.block].keys) + at;
-      float* to = keys + run.block * block_elements + at;
-      for (std::size_t e = 0; e < dim * kPanelTokens; e += 16) _mm512_store_ps(to + e, load(from + e));
-    }
-    const auto* from = static_cast<const Half*>(fold.blocks[run.block].values);
-    float* to = values + run.block * block_elements;
-    for (std::size_t e = run.begin * dim; e < run.end * dim; e += 16) _mm512_store_ps(to + e, load(from + e));
   }
 }
 
@@ -77,29 +81,22 @@ template <typename Element>
 void score_rows(const View<Element>& view, std::size_t first, std::size_t rows) {
   const FoldStripe& fold = *view.fold;
   const std::size_t dim = fold.head_dim;
-  for (std::size_t i = 0; i < view.run_count; ++i) {
-    const Run& run = view.runs[i];
-    const std::size_t panel = run.begin / kPanelTokens;
-    if (i > 0 && view.runs[i - 1].block == run.block && view.runs[i - 1].begin / kPanelTokens == panel) continue;
-    const FoldBlock& block = fold.blocks[run.block];
-    const Element* keys = view.keys[run.block] + panel * dim * kPanelTokens;
-    const bool last = i + 1 == view.run_count;
-    const Element* next =
-        last ? view.values[view.runs[0].block] + view.runs[0].begin * dim
-             : view.keys[view.runs[i + 1].block] + view.runs[i + 1].begin / kPanelTokens * dim * kPanelTokens;
+  for (std::size_t i = 0; i < view.panel_count; ++i) {
+    const Panel<Element>& panel = view.panels[i];
+    const float* queries = fold.blocks[panel.begin / kBlockTokens].queries;
+    const Element* next = i + 1 < view.panel_count ? view.panels[i + 1].keys : view.runs[0].values;
     for (std::size_t r = 0; r < rows; r += kTileRows) {
       const std::size_t count = smaller(kTileRows, rows - r);
-      std::uint32_t limit = 0;
-      for (std::size_t j = 0; j < count; ++j)
-        limit = limit < block.limits[first + r + j] ? block.limits[first + r + j] : limit;
-      if (limit <= panel * kPanelTokens) continue;  // past the diagonal for all of them
+      std::size_t limit = 0;
+      for (std::size_t j = 0; j < count; ++j) limit = larger(limit, fold.limits[first + r + j]);
+      if (limit <= panel.begin) continue;  // past the diagonal for all of them
       product<Element>(count, kTileVectors,
-                       {.a = block.queries + (first + r) * dim,
+                       {.a = queries + (first + r) * dim,
                         .a_stride = dim,
-                        .b = keys,
+                        .b = panel.keys,
                         .b_stride = kPanelTokens,
                         .depth = dim,
-                        .c = view.scores + r * kScoreStride + run.block * kBlockTokens + panel * kPanelTokens,
+                        .c = view.scores + r * kScoreStride + panel.begin,
                         .c_stride = kScoreStride,
                         .accumulate = false,
                         .next = reinterpret_cast<const char*>(next)});
@@ -107,28 +104,40 @@ void score_rows(const View<Element>& view, std::size_t first, std::size_t rows) 
   }
 }
 
-// Calls step(scores, mask) for each vector of tokens that the row head sees, ascending.
+// Calls step(scores, mask) for each vector of slots that the row head sees, ascending.
 template <typename Element, typename Step>
 [[gnu::always_inline]] inline void for_seen(const View<Element>& view, std::size_t row_head, float* scores,
                                             const Step& step) {
+  const std::size_t limit = view.fold->limits[row_head];
   for (std::size_t i = 0; i < view.run_count; ++i) {
-    const Run& run = view.runs[i];
-    const std::size_t end = smaller(run.end, view.fold->blocks[run.block].limits[row_head]);
-    for (std::size_t t = run.begin; t < end; t += 16) step(scores + run.block * kBlockTokens + t, first_lanes(end - t));
+    const std::size_t end = smaller(view.runs[i].end, limit);
+    std::size_t slot = view.runs[i].begin;
+    for (; slot + 16 <= end; slot += 16) step(scores + slot, static_cast<__mmask16>(0xffff));
+    if (slot < end) step(scores + slot, first_lanes(end - slot));
   }
 }
 
+template <typename Element>
+float max_score(const View<Element>& view, std::size_t row_head, float* scores) {
+  // Two in turn: one chain would wait for itself.
+  __m512 even = _mm512_set1_ps(kNothing);
+  __m512 odd = even;
+  for_seen(
+      view, row_head, scores, [&](const float* at, __mmask16 mask) __attribute__((always_inline)) {
+        const __m512 larger_of = _mm512_mask_max_ps(even, mask, even, _mm512_loadu_ps(at));
+        even = odd;
+        odd = larger_of;
+      });
+  return max_lanes(_mm512_max_ps(even, odd));
+}
+
 // Turns the scores of one row head into weights 2^(score - max), and rescales what it has summed so far. The sum has
-// one shape: lane l of a vector adds tokens l, l + 16, ... ascending, then the lanes are added. Tokens not seen would
-// add exact zeros, so it does not matter which of them are left out.
+// one shape: lane l of a vector adds slots l, l + 16, ... ascending, then the lanes are added. Slots not seen would add
+// exact zeros, so it does not matter which of them are left out.
 template <typename Element>
 void weigh_row(const View<Element>& view, std::size_t row_head, float* scores) {
   const FoldStripe& fold = *view.fold;
-  __m512 largest = _mm512_set1_ps(kNothing);
-  for_seen(view, row_head, scores, [&](const float* at, __mmask16 mask) {
-    largest = _mm512_mask_max_ps(largest, mask, largest, _mm512_loadu_ps(at));
-  });
-  const float stripe_max = max_lanes(largest);
+  const float stripe_max = max_score(view, row_head, scores);
   if (stripe_max == kNothing) {
     for_seen(view, row_head, scores, [&](float* at, __mmask16) { _mm512_storeu_ps(at, _mm512_setzero_ps()); });
     return;
@@ -136,11 +145,12 @@ void weigh_row(const View<Element>& view, std::size_t row_head, float* scores) {
   const float max = stripe_max <= fold.max[row_head] ? fold.max[row_head] : stripe_max;
   const __m512 all_max = _mm512_set1_ps(max);
   __m512 sums = _mm512_setzero_ps();
-  for_seen(view, row_head, scores, [&](float* at, __mmask16 mask) {
-    const __m512 weights = exp2_masked(mask, _mm512_sub_ps(_mm512_loadu_ps(at), all_max));
-    sums = _mm512_add_ps(sums, weights);
-    _mm512_storeu_ps(at, weights);
-  });
+  for_seen(
+      view, row_head, scores, [&](float* at, __mmask16 mask) __attribute__((always_inline)) {
+        const __m512 weights = exp2_masked(mask, _mm512_sub_ps(_mm512_loadu_ps(at), all_max));
+        sums = _mm512_add_ps(sums, weights);
+        _mm512_storeu_ps(at, weights);
+      });
   const __m512 rescale = exp2_masked(0xffff, _mm512_sub_ps(_mm512_set1_ps(fold.max[row_head]), all_max));
   fold.sum[row_head] = __builtin_fmaf(fold.sum[row_head], _mm512_cvtss_f32(rescale), sum_lanes(sums));
   fold.max[row_head] = max;
@@ -150,17 +160,17 @@ void weigh_row(const View<Element>& view, std::size_t row_head, float* scores) {
   }
 }
 
-// out += weights * values over tokens [begin, end) of the run's block, for `count` rows that all see them.
+// out += weights * values over slots [begin, end) of a run, for `count` rows that all see them.
 template <typename Element>
-void add_values(const View<Element>& view, const Run& run, std::size_t begin, std::size_t end, std::size_t first,
-                std::size_t row, std::size_t count, const Element* next) {
+void add_values(const View<Element>& view, const Run<Element>& run, std::size_t begin, std::size_t end,
+                std::size_t first, std::size_t row, std::size_t count, const Element* next) {
   if (begin >= end) return;
   const std::size_t dim = view.fold->head_dim;
   for (std::size_t d = 0; d < dim; d += 16 * kTileVectors) {
     product<Element>(count, smaller(kTileVectors, (dim - d) / 16),
-                     {.a = view.scores + row * kScoreStride + run.block * kBlockTokens + begin,
+                     {.a = view.scores + row * kScoreStride + begin,
                       .a_stride = kScoreStride,
-                      .b = view.values[run.block] + begin * dim + d,
+                      .b = run.values + (begin - run.begin) * dim + d,
                       .b_stride = dim,
                       .depth = end - begin,
                       .c = view.fold->out + (first + row) * dim + d,
@@ -170,25 +180,24 @@ void add_values(const View<Element>& view, const Run& run, std::size_t begin, st
   }
 }
 
-// Rows of a tile share the tokens that all of them see; past those, each goes on alone to its own limit. A value that a
+// Rows of a tile share the slots that all of them see; past those, each goes on alone to its own limit. A value that a
 // row does not see is never multiplied, not even by zero: it might be infinite.
 template <typename Element>
 void value_rows(const View<Element>& view, std::size_t first, std::size_t rows) {
   const FoldStripe& fold = *view.fold;
+  const std::uint32_t* limits = fold.limits + first;
   const auto* after = static_cast<const Element*>(fold.next_keys != nullptr ? fold.next_keys : fold.blocks[0].keys);
-  for (std::size_t i = 0; i < view.run_count; ++i) {
-    const Run& run = view.runs[i];
-    const std::uint32_t* limits = fold.blocks[run.block].limits + first;
-    const bool last = i + 1 == view.run_count;
-    const Element* next = last ? after : view.values[view.runs[i + 1].block] + view.runs[i + 1].begin * fold.head_dim;
-    for (std::size_t r = 0; r < rows; r += kTileRows) {
-      const std::size_t count = smaller(kTileRows, rows - r);
-      std::size_t shared = run.end;
-      for (std::size_t j = 0; j < count; ++j) shared = smaller(shared, limits[r + j]);
+  for (std::size_t r = 0; r < rows; r += kTileRows) {
+    const std::size_t count = smaller(kTileRows, rows - r);
+    std::size_t limit = kStripeTokens;
+    for (std::size_t j = 0; j < count; ++j) limit = smaller(limit, limits[r + j]);
+    for (std::size_t i = 0; i < view.run_count; ++i) {
+      const Run<Element>& run = view.runs[i];
+      const Element* next = i + 1 < view.run_count ? view.runs[i + 1].values : after;
+      const std::size_t shared = larger(run.begin, smaller(run.end, limit));
       add_values(view, run, run.begin, shared, first, r, count, next);
-      const std::size_t begin = shared > run.begin ? shared : run.begin;
       for (std::size_t j = 0; j < count; ++j) {
-        add_values(view, run, begin, smaller(run.end, limits[r + j]), first, r + j, 1, next);
+        add_values(view, run, shared, smaller(run.end, limits[r + j]), first, r + j, 1, next);
       }
     }
   }
@@ -206,44 +215,60 @@ void fold_view(const View<Element>& view) {
 }
 
 template <typename Element>
-void fold_stored(const FoldStripe& fold, float* scores) {
-  View<Element> view;
-  view.fold = &fold;
-  view.scores = scores;
-  view.run_count = find_runs(fold, view.runs);
+void look_at_stored(const FoldStripe& fold, View<Element>& view) {
+  const Element* keys[kMaxBlocks];
+  const Element* values[kMaxBlocks];
   for (std::uint32_t b = 0; b < fold.block_count; ++b) {
-    view.keys[b] = static_cast<const Element*>(fold.blocks[b].keys);
-    view.values[b] = static_cast<const Element*>(fold.blocks[b].values);
+    keys[b] = static_cast<const Element*>(fold.blocks[b].keys);
+    values[b] = static_cast<const Element*>(fold.blocks[b].values);
   }
-  fold_view(view);
+  look_at(fold, keys, values, view);
 }
 
-void fold_widened(const FoldStripe& fold, float* scores) {
-  float* keys = fold.scratch;
-  float* values = keys + kStripeTokens * fold.head_dim;
-  View<float> view;
-  view.fold = &fold;
-  view.scores = scores;
-  view.run_count = find_runs(fold, view.runs);
-  for (std::uint32_t b = 0; b < fold.block_count; ++b) {
-    view.keys[b] = keys + b * kBlockTokens * fold.head_dim;
-    view.values[b] = values + b * kBlockTokens * fold.head_dim;
+void widen(const Half* from, std::size_t count, float* to) {
+  for (std::size_t i = 0; i < count; i += 16) _mm512_store_ps(to + i, load(from + i));
+}
+
+// The panels and runs of `stored` as float32 in scratch; values that no row sees are not read.
+void look_at_widened(const FoldStripe& fold, const View<Half>& stored, View<float>& view) {
+  const std::size_t dim = fold.head_dim;
+  float* const key_memory = fold.scratch;
+  float* const value_memory = key_memory + kStripeTokens * dim;
+  for (std::size_t i = 0; i < stored.panel_count; ++i) {
+    const Panel<Half>& panel = stored.panels[i];
+    widen(panel.keys, kPanelTokens * dim, key_memory + panel.begin * dim);
   }
-  widen(fold, view.runs, view.run_count, keys, values);
-  fold_view(view);
+  for (std::size_t i = 0; i < stored.run_count; ++i) {
+    const Run<Half>& run = stored.runs[i];
+    widen(run.values, (run.end - run.begin) * dim, value_memory + run.begin * dim);
+  }
+  const float* keys[kMaxBlocks];
+  const float* values[kMaxBlocks];
+  for (std::size_t b = 0; b < fold.block_count; ++b) {
+    keys[b] = key_memory + b * kBlockTokens * dim;
+    values[b] = value_memory + b * kBlockTokens * dim;
+  }
+  look_at(fold, keys, values, view);
 }
 
 }  // namespace
 
 void fold_stripe(const FoldStripe& fold) {
-  float* scores = fold.scratch + 2 * kStripeTokens * fold.head_dim;
+  float* const scores = fold.scratch + 2 * kStripeTokens * fold.head_dim;
+  View<float> view;
   if (fold.type == KvType::f32) {
-    fold_stored<float>(fold, scores);
-  } else if (fold.row_heads <= kDirectRowHeads) {
-    fold_stored<Half>(fold, scores);
+    look_at_stored(fold, view);
   } else {
-    fold_widened(fold, scores);
+    View<Half> stored;
+    look_at_stored(fold, stored);
+    if (fold.row_heads <= kDirectRowHeads) {
+      stored.scores = scores;
+      return fold_view(stored);
+    }
+    look_at_widened(fold, stored, view);
   }
+  view.scores = scores;
+  fold_view(view);
 }
 
 }  // namespace rotulus::kernels::cpu::avx512

@@ -20,6 +20,8 @@ void encode_f16(const float* x, std::size_t count, std::uint16_t* y);
 
 void fold_stripe(const FoldStripe& fold);
 void scale(const float* x, float factor, std::size_t count, float* y);
+void log_sums(const float* max, const float* sum, std::size_t count, float* lse);
+void merge_weights(const float* lse_a, const float* lse_b, std::size_t count, const MergeWeights& into);
 void blend(const float* a, float a_weight, const float* b, float b_weight, std::size_t count, float* y);
 
 }  // namespace rotulus::kernels::cpu::avx512

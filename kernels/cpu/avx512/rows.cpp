@@ -142,6 +142,46 @@ void scale(const float* x, float factor, std::size_t count, float* y) {
   });
 }
 
+void log_sums(const float* max, const float* sum, std::size_t count, float* lse) {
+  const __m256 nothing = _mm256_set1_ps(-__builtin_inff());
+  for (std::size_t i = 0; i < count; i += 8) {
+    const auto mask = static_cast<__mmask8>(first_lanes(count - i));
+    const __m256 base = _mm256_maskz_loadu_ps(mask, max + i);
+    const __mmask8 empty = _mm256_cmp_ps_mask(base, nothing, _CMP_EQ_OQ);
+    const __m512d log = log_doubles(_mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, sum + i)));
+    const __m512d total = _mm512_fmadd_pd(_mm512_cvtps_pd(base), _mm512_set1_pd(kLn2), log);
+    _mm256_mask_storeu_ps(lse + i, mask, _mm256_mask_blend_ps(empty, _mm512_cvtpd_ps(total), nothing));
+  }
+}
+
+void merge_weights(const float* lse_a, const float* lse_b, std::size_t count, const MergeWeights& into) {
+  const __m256 nothing = _mm256_set1_ps(-__builtin_inff());
+  const __m256 zero = _mm256_setzero_ps();
+  const __m256 one = _mm256_set1_ps(1.0f);
+  for (std::size_t i = 0; i < count; i += 8) {
+    const auto mask = static_cast<__mmask8>(first_lanes(count - i));
+    const __m256 a = _mm256_maskz_loadu_ps(mask, lse_a + i);
+    const __m256 b = _mm256_maskz_loadu_ps(mask, lse_b + i);
+    const __mmask8 no_a = _mm256_cmp_ps_mask(a, nothing, _CMP_EQ_OQ);
+    const __mmask8 no_b = _mm256_cmp_ps_mask(b, nothing, _CMP_EQ_OQ);
+    const __m512d max = _mm512_cvtps_pd(_mm256_max_ps(a, b));
+    const __m512d weight_a = exp_doubles(_mm512_sub_pd(_mm512_cvtps_pd(a), max));
+    const __m512d weight_b = exp_doubles(_mm512_sub_pd(_mm512_cvtps_pd(b), max));
+    const __m512d sum = _mm512_add_pd(weight_a, weight_b);  // in [1, 2], or NaN
+    const __m256 lse = _mm512_cvtpd_ps(_mm512_add_pd(max, log_doubles(sum)));
+    const __m256 part_a = _mm512_cvtpd_ps(_mm512_div_pd(weight_a, sum));
+    const __m256 part_b = _mm512_cvtpd_ps(_mm512_div_pd(weight_b, sum));
+    // An empty b is looked at last: where both are empty, a stands.
+    const auto store = [&](float* to, __m256 merged, __m256 without_a, __m256 without_b) {
+      merged = _mm256_mask_blend_ps(no_a, merged, without_a);
+      _mm256_mask_storeu_ps(to + i, mask, _mm256_mask_blend_ps(no_b, merged, without_b));
+    };
+    store(into.a, part_a, zero, one);
+    store(into.b, part_b, one, zero);
+    store(into.lse, lse, b, a);
+  }
+}
+
 void blend(const float* a, float a_weight, const float* b, float b_weight, std::size_t count, float* y) {
   for_vectors(count, [&](std::size_t i, __mmask16 mask) {
     const __m512 right = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, b + i), _mm512_set1_ps(b_weight));

@@ -17,6 +17,8 @@ const KernelTable& avx512_kernels() {
       .encode_f16 = avx512::encode_f16,
       .fold_stripe = avx512::fold_stripe,
       .scale = avx512::scale,
+      .log_sums = avx512::log_sums,
+      .merge_weights = avx512::merge_weights,
       .blend = avx512::blend,
   };
   return kTable;

@@ -1,7 +1,9 @@
-// exp of 16 floats, and reductions of a fixed shape.
+// exp and ln of whole vectors, and reductions of a fixed shape.
 #pragma once
 
 #include <immintrin.h>
+
+#include "kernels/cpu/elementary.h"
 
 namespace rotulus::kernels::cpu::avx512 {
 namespace {
@@ -35,6 +37,31 @@ constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.62e4p-1f), x);
   r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.7f7d1cp-20f), r);
   return _mm512_scalef_ps(exp2_fraction(_mm512_mul_ps(r, log2e)), n);
+}
+
+// exp_double and log_double of elementary.h, eight at once.
+[[gnu::always_inline]] inline __m512d exp_doubles(__m512d x) {
+  const __mmask8 keep = _mm512_cmp_pd_mask(x, _mm512_set1_pd(-708.0), _CMP_NLT_UQ);  // NaN is kept
+  const __m512d n = _mm512_roundscale_pd(_mm512_mul_pd(x, _mm512_set1_pd(kLog2E)), kNearest);
+  __m512d r = _mm512_fnmadd_pd(n, _mm512_set1_pd(kLn2Parts[0]), x);
+  r = _mm512_fnmadd_pd(n, _mm512_set1_pd(kLn2Parts[1]), r);
+  __m512d sum = _mm512_set1_pd(kExpTaylor[13]);
+#pragma GCC unroll 13
+  for (int i = 12; i >= 0; --i) sum = _mm512_fmadd_pd(sum, r, _mm512_set1_pd(kExpTaylor[i]));
+  return _mm512_maskz_scalef_pd(keep, sum, n);
+}
+
+[[gnu::always_inline]] inline __m512d log_doubles(__m512d x) {
+  // Mantissa in [0.75, 1.5) and the exponent that goes with it.
+  const __m512d m = _mm512_getmant_pd(x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
+  const __m512d e = _mm512_getexp_pd(_mm512_div_pd(x, m));
+  const __m512d one = _mm512_set1_pd(1.0);
+  const __m512d s = _mm512_div_pd(_mm512_sub_pd(m, one), _mm512_add_pd(m, one));
+  const __m512d square = _mm512_mul_pd(s, s);
+  __m512d sum = _mm512_set1_pd(kArtanhSeries[10]);
+#pragma GCC unroll 10
+  for (int i = 9; i >= 0; --i) sum = _mm512_fmadd_pd(sum, square, _mm512_set1_pd(kArtanhSeries[i]));
+  return _mm512_fmadd_pd(e, _mm512_set1_pd(kLn2), _mm512_mul_pd(_mm512_add_pd(s, s), sum));
 }
 
 // Sum of 16 lanes, halves upon halves.

@@ -10,6 +10,15 @@ float element(KvType type, const void* from, std::size_t index) {
   return f16_to_float(static_cast<const std::uint16_t*>(from)[index]);
 }
 
+// The slots of a block that a row head sees end here (some of them are masked).
+std::size_t seen_tokens(const FoldStripe& fold, std::uint32_t block, std::size_t row_head) {
+  const std::size_t limit = fold.limits[row_head];
+  const std::size_t before = block * std::size_t{kBlockTokens};
+  if (limit <= before) return 0;
+  const std::size_t count = fold.blocks[block].token_count;
+  return limit - before < count ? limit - before : count;
+}
+
 bool page_used(const FoldBlock& block, std::size_t token) {
   return block.page_mask >> (token / kPageTokens) & 1u;
 }
@@ -19,7 +28,7 @@ void widen(const FoldStripe& fold, float* keys, float* values) {
   const std::size_t dim = fold.head_dim;
   for (std::uint32_t b = 0; b < fold.block_count; ++b) {
     const FoldBlock& block = fold.blocks[b];
-    for (std::size_t t = 0; t < block.limit_max; ++t) {
+    for (std::size_t t = 0; t < block.token_count; ++t) {
       if (!page_used(block, t)) continue;
       const std::size_t panel = t / kPanelTokens * dim * kPanelTokens + t % kPanelTokens;
       for (std::size_t d = 0; d < dim; ++d) {
@@ -37,7 +46,8 @@ float score(const FoldStripe& fold, std::size_t row_head, const float* keys, flo
   for (std::uint32_t b = 0; b < fold.block_count; ++b) {
     const FoldBlock& block = fold.blocks[b];
     const float* query = block.queries + row_head * dim;
-    for (std::size_t t = 0; t < block.limits[row_head]; ++t) {
+    const std::size_t seen = seen_tokens(fold, b, row_head);
+    for (std::size_t t = 0; t < seen; ++t) {
       if (!page_used(block, t)) continue;
       float sum = 0;
       for (std::size_t d = 0; d < dim; ++d) sum += query[d] * keys[(b * dim + d) * kBlockTokens + t];
@@ -70,7 +80,8 @@ void fold_stripe(const FoldStripe& fold) {
     float sum = 0;
     for (std::uint32_t b = 0; b < fold.block_count; ++b) {
       const FoldBlock& block = fold.blocks[b];
-      for (std::size_t t = 0; t < block.limits[i]; ++t) {
+      const std::size_t seen = seen_tokens(fold, b, i);
+      for (std::size_t t = 0; t < seen; ++t) {
         if (!page_used(block, t)) continue;
         const float weight = exp2_float(scores[b * kBlockTokens + t] - max);
         sum += weight;

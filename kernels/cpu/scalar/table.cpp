@@ -17,6 +17,8 @@ const KernelTable& scalar_kernels() {
       .encode_f16 = scalar::encode_f16,
       .fold_stripe = scalar::fold_stripe,
       .scale = scalar::scale,
+      .log_sums = scalar::log_sums,
+      .merge_weights = scalar::merge_weights,
       .blend = scalar::blend,
   };
   return kTable;

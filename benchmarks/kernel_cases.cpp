@@ -1,0 +1,133 @@
+#include "benchmarks/kernel_cases.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+namespace rotulus::benchmarks {
+namespace {
+
+using kernels::kBlockTokens;
+using kernels::kStripeTokens;
+
+struct Product {
+  std::size_t inputs;
+  std::size_t outputs;
+};
+constexpr Product kProducts[] = {{576, 576}, {576, 192}, {576, 192}, {576, 576}, {576, 1536}, {576, 1536}, {1536, 576}};
+
+std::vector<float> noise(std::size_t count) {
+  std::mt19937 engine(7);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  std::vector<float> values(count);
+  for (float& value : values) value = uniform(engine);
+  return values;
+}
+
+// Any bits are a weight; the f16 scales are kept finite.
+std::vector<std::byte> random_bytes(kernels::WeightType type, std::size_t bytes) {
+  std::mt19937_64 engine(11);
+  std::vector<std::byte> data(bytes);
+  for (std::size_t i = 0; i + 8 <= bytes; i += 8) {
+    const std::uint64_t word = engine() & 0xbbffbbffbbffbbffull;
+    std::memcpy(data.data() + i, &word, 8);
+  }
+  if (type == kernels::WeightType::f32) std::memset(data.data(), 0, bytes);
+  return data;
+}
+
+std::uint32_t lane_of_stripe(std::size_t stripe) {
+  std::uint32_t lane = 0;
+  for (int bit = 0; bit < 8; ++bit) lane |= static_cast<std::uint32_t>(stripe >> bit & 1u) << (7 - bit);
+  return lane;
+}
+
+}  // namespace
+
+DenseCase::DenseCase(kernels::Backend& backend, kernels::WeightType type, std::size_t layers, std::size_t rows)
+    : backend_(backend), stream_(backend.make_stream()), rows_(rows), x_(noise(rows * 1536)), y_(rows * 1536) {
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    for (const Product& product : kProducts) {
+      const std::vector<std::byte> bytes =
+          random_bytes(type, product.outputs * kernels::weight_row_bytes(type, product.inputs));
+      weights_.push_back(backend.pack({type, product.outputs, product.inputs, bytes}));
+      flops_ += 2.0 * static_cast<double>(rows * product.inputs * product.outputs);
+      weight_bytes_ += static_cast<double>(bytes.size());
+    }
+  }
+}
+
+void DenseCase::run(kernels::Role role) {
+  for (const auto& weight : weights_) {
+    backend_.matmul(*stream_, role, *weight, {x_.data(), rows_, weight->columns(), weight->columns()},
+                    {y_.data(), rows_, weight->rows(), weight->rows()});
+  }
+  stream_->wait();
+}
+
+AttentionCase::AttentionCase(kernels::Backend& backend, kernels::KvType type, AttentionShape shape)
+    : backend_(backend),
+      stream_(backend.make_stream()),
+      shape_(shape),
+      format_{type, shape.kv_heads, shape.head_dim},
+      queries_(noise(shape.rows * shape.query_heads * shape.head_dim)),
+      out_(queries_.size()),
+      lse_(shape.rows * shape.query_heads) {
+  const std::size_t blocks = (shape.tokens + kBlockTokens - 1) / kBlockTokens;
+  const std::vector<float> floats = noise(kBlockTokens * shape.kv_heads * shape.head_dim);
+  const kernels::ConstMatrix tokens{floats.data(), kBlockTokens, floats.size() / kBlockTokens,
+                                    floats.size() / kBlockTokens};
+  for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+    layers_.push_back(backend.allocate(blocks * format_.block_bytes(), kernels::MemoryKind::host));
+    std::byte* const data = layers_.back()->data();
+    backend.append(*stream_, format_, tokens, tokens, 0, data);
+    blocks_.emplace_back();
+    for (std::size_t b = 0; b < blocks; ++b) {
+      if (b > 0) std::memcpy(data + b * format_.block_bytes(), data, format_.block_bytes());
+      blocks_.back().push_back({.data = data + b * format_.block_bytes(),
+                                .token_count = static_cast<std::uint32_t>(
+                                    std::min<std::size_t>(kBlockTokens, shape.tokens - b * kBlockTokens)),
+                                .first_position = static_cast<std::int64_t>(b * kBlockTokens)});
+    }
+  }
+  constexpr std::size_t kBlocks = kStripeTokens / kBlockTokens;
+  for (std::size_t b = 0; b < blocks; b += kBlocks) {
+    stripes_.push_back({lane_of_stripe(b / kBlocks), static_cast<std::uint32_t>(b),
+                        static_cast<std::uint32_t>(std::min(kBlocks, blocks - b))});
+  }
+  std::stable_sort(stripes_.begin(), stripes_.end(), [](const auto& a, const auto& b) { return a.lane < b.lane; });
+  for (std::size_t i = 0; i < shape.rows; ++i) {
+    positions_.push_back(static_cast<std::int64_t>(shape.tokens - shape.rows + i));
+  }
+}
+
+void AttentionCase::run() {
+  const kernels::LaneSpan root{0, 256};
+  const kernels::Partial part{out_.data(), lse_.data()};
+  backend_.attend(*stream_, {.format = format_,
+                             .query_heads = shape_.query_heads,
+                             .rows = shape_.rows,
+                             .queries = queries_.data(),
+                             .positions = positions_.data(),
+                             .rope = {.dims = shape_.head_dim},
+                             .scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim)),
+                             .blocks = blocks_[next_layer_],
+                             .stripes = stripes_,
+                             .nodes = {&root, 1},
+                             .parts = {&part, 1}});
+  stream_->wait();
+  next_layer_ = (next_layer_ + 1) % layers_.size();
+}
+
+double AttentionCase::flops() const {
+  double pairs = 0;
+  for (const std::int64_t position : positions_) pairs += static_cast<double>(position + 1);
+  return 4.0 * shape_.head_dim * shape_.query_heads * pairs;
+}
+
+double AttentionCase::kv_bytes() const {
+  return static_cast<double>(shape_.tokens * format_.token_bytes());
+}
+
+}  // namespace rotulus::benchmarks

@@ -1,0 +1,65 @@
+// The operands on which the kernels are measured: a model's products and attention, in the sizes that matter.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace rotulus::benchmarks {
+
+// The seven products of each of `layers` layers of SmolLM2-135M, filled with noise.
+class DenseCase final {
+ public:
+  DenseCase(kernels::Backend& backend, kernels::WeightType type, std::size_t layers, std::size_t rows);
+
+  void run(kernels::Role role);  // every product once
+
+  double flops() const { return flops_; }  // of one run
+  double weight_bytes() const { return weight_bytes_; }
+
+ private:
+  kernels::Backend& backend_;
+  std::unique_ptr<kernels::Stream> stream_;
+  std::size_t rows_;
+  std::vector<std::unique_ptr<kernels::PackedWeight>> weights_;
+  std::vector<float> x_;
+  std::vector<float> y_;
+  double flops_ = 0;
+  double weight_bytes_ = 0;
+};
+
+struct AttentionShape {
+  std::uint32_t query_heads = 9;
+  std::uint32_t kv_heads = 3;
+  std::uint32_t head_dim = 64;
+  std::size_t tokens = 8192;
+  std::size_t rows = 512;  // the last positions
+  std::size_t layers = 1;  // separate memory, taken in turn
+};
+
+class AttentionCase final {
+ public:
+  AttentionCase(kernels::Backend& backend, kernels::KvType type, AttentionShape shape);
+
+  void run();  // one layer
+
+  double flops() const;     // 4 head_dim per head and visible pair
+  double kv_bytes() const;  // of the tokens of one layer
+
+ private:
+  kernels::Backend& backend_;
+  std::unique_ptr<kernels::Stream> stream_;
+  AttentionShape shape_;
+  kernels::KvFormat format_;
+  std::vector<std::unique_ptr<kernels::Buffer>> layers_;
+  std::vector<std::vector<kernels::KvBlock>> blocks_;
+  std::vector<kernels::Stripe> stripes_;
+  std::vector<std::int64_t> positions_;
+  std::vector<float> queries_;
+  std::vector<float> out_;
+  std::vector<float> lse_;
+  std::size_t next_layer_ = 0;
+};
+
+}  // namespace rotulus::benchmarks
