@@ -1,0 +1,499 @@
+#include "coordinator/context_service.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "coordinator/context_entry.h"
+#include "protocol/limits.h"
+
+namespace rotulus::coordinator {
+
+using protocol::Error;
+using protocol::ErrorCode;
+
+namespace {
+
+constexpr auto kExpiryInterval = std::chrono::seconds(1);
+constexpr std::size_t kObjectsPerMessage = 64u << 10;
+
+bool is_final(ContextStatus status) {
+  return status == ContextStatus::completed || status == ContextStatus::failed || status == ContextStatus::cancelled;
+}
+
+std::uint64_t ceil_ms(std::chrono::steady_clock::duration duration) {
+  return static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::milliseconds>(duration).count());
+}
+
+void remove_file(const std::filesystem::path& path) {
+  std::error_code ignored;  // what stays is removed at the next start
+  if (!path.empty()) std::filesystem::remove(path, ignored);
+}
+
+Error not_found(ContextId id) {
+  return Error(ErrorCode::not_found, fmt::format("no context {}", protocol::to_string(id)), "context_id");
+}
+
+}  // namespace
+
+std::string_view to_string(ContextStatus status) {
+  switch (status) {
+    case ContextStatus::queued:
+      return "queued";
+    case ContextStatus::in_progress:
+      return "in_progress";
+    case ContextStatus::completed:
+      return "completed";
+    case ContextStatus::failed:
+      return "failed";
+    case ContextStatus::cancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
+ContextService::ContextService(EventLoop& loop, ContextServiceConfig config, Catalogue& catalogue, WorkerGroup& group,
+                               TextService& texts, Metrics& metrics, Log& log)
+    : loop_(loop),
+      config_(std::move(config)),
+      catalogue_(catalogue),
+      group_(group),
+      texts_(texts),
+      metrics_(metrics),
+      log_(log),
+      on_changed_([](ContextId) {}) {
+  std::vector<ContextId> abandoned;
+  std::vector<std::filesystem::path> needed;
+  for (ContextRecord& record : catalogue_.take_contexts()) {
+    // The client of an unfinished prompt went with the process that it was connected to.
+    if (record.description.is_anonymous && record.status != ContextStatus::completed) abandoned.push_back(record.id);
+    if (record.source) needed.push_back(record.source->path);
+    add_entry(std::move(record));
+  }
+  const std::size_t removed = clean_spool(config_.spool_directory, needed);
+  log_.info("catalogue_opened", {{"contexts", entries_.size()},
+                                 {"store", catalogue_.store()},
+                                 {"sequence", catalogue_.sequence()},
+                                 {"spool_files_removed", removed}});
+  for (const ContextId id : abandoned) erase(id, [](const auto&) {});
+  expiry_ = loop_.after(kExpiryInterval, [this] { expire(); });
+}
+
+ContextService::~ContextService() = default;
+
+// ---------------------------------------------------------------------------------------------------------------
+// What the API asks
+
+void ContextService::create(NewContext context, std::function<void(std::optional<Error>, ContextView)> done) {
+  ContextRecord record;
+  const auto id = catalogue_.next_context();
+  const bool is_refused = is_draining_ && !context.description.is_anonymous;
+  if (!id || is_refused) {
+    remove_file(context.document.path);
+    const Error error = is_draining_
+                            ? Error(ErrorCode::unavailable, "the server is shutting down")
+                            : Error(ErrorCode::storage_full, "the catalogue cannot be written: the disk is full");
+    return loop_.post([done = std::move(done), error] { done(error, {}); });
+  }
+  record.id = *id;
+  record.description = std::move(context.description);
+  record.description.created_at_unix_ms = loop_.unix_ms();
+  record.description.token_count = 0;
+  if (record.description.is_anonymous) {
+    record.description.expires_at_unix_ms = loop_.unix_ms() + config_.anonymous_ttl.count();
+  }
+  record.source = context.document;
+  record.source->path = context.document.path.filename();  // the store may be moved
+  record.source_bytes = context.document.bytes;
+  Entry& added = add_entry(std::move(record));
+  submit(
+      added, {}, Catalogue::Kind::create, [this, id = *id, done = std::move(done)](const std::optional<Error>& error) {
+        Entry* created = entry(id);
+        if (error) {
+          if (created) remove_file(detach_source(*created));
+          entries_.erase(id);
+          return done(error, {});
+        }
+        if (!created) return done(not_found(id), {});
+        log_.info("context_created", {{"context", protocol::to_string(id)}, {"bytes", created->record.source_bytes}});
+        done(std::nullopt, view(*created));
+        pump();
+      });
+}
+
+std::optional<ContextView> ContextService::find(ContextId id) const {
+  const Entry* found = entry(id);
+  return found ? std::optional(view(*found)) : std::nullopt;
+}
+
+std::vector<ContextView> ContextService::list(std::optional<ContextId> after, std::size_t limit) const {
+  std::vector<ContextView> views;
+  auto found = after ? entries_.lower_bound(*after) : entries_.end();
+  while (found != entries_.begin() && views.size() < limit) {
+    const Entry& listed = *(--found)->second;
+    if (!listed.is_erased && !listed.record.description.is_anonymous) views.push_back(view(listed));
+  }
+  return views;
+}
+
+ContextView ContextService::cancel(ContextId id) {
+  Entry* found = entry(id);
+  if (!found) throw not_found(id);
+  if (is_final(found->given.status)) return view(*found);
+  stop_work(*found);
+  found->given.status = ContextStatus::cancelled;
+  const std::filesystem::path file = detach_source(*found);
+  submit(*found, {}, Catalogue::Kind::record, [this, id, file](const std::optional<Error>& error) {
+    if (error) return;
+    remove_file(file);
+    log_.info("context_cancelled", {{"context", protocol::to_string(id)}});
+  });
+  ContextView cancelled = view(*found);
+  cancelled.status = ContextStatus::cancelled;
+  cancelled.phase.clear();
+  on_changed_(id);
+  pump();
+  return cancelled;
+}
+
+void ContextService::erase(ContextId id, std::function<void(std::optional<Error>)> done) {
+  Entry* found = entry(id);
+  if (!found) return loop_.post([done = std::move(done), id] { done(not_found(id)); });
+  stop_work(*found);
+  found->is_erased = true;
+  CatalogueBatch batch;
+  batch.erase_context(id);
+  catalogue_.commit(std::move(batch), Catalogue::Kind::erase,
+                    [this, id, done = std::move(done)](const std::optional<Error>& error) {
+                      if (!error) return finish_erase(id, done);
+                      if (const auto kept = entries_.find(id); kept != entries_.end()) kept->second->is_erased = false;
+                      done(error);
+                    });
+  on_changed_(id);
+  pump();
+}
+
+void ContextService::finish_erase(ContextId id, const std::function<void(std::optional<Error>)>& done) {
+  const auto erased = std::move(entries_.extract(id).mapped());
+  remove_file(detach_source(*erased));
+  std::set<protocol::ObjectId> objects;
+  for (const auto* record : {&erased->record, &erased->given}) {
+    for (const protocol::ObjectRecord& chunk : record->chunks) {
+      if (chunk.object) objects.insert(chunk.object);
+    }
+  }
+  erase_objects({objects.begin(), objects.end()});
+  log_.info("context_erased", {{"context", protocol::to_string(id)}, {"objects", objects.size()}});
+  ContextView last = view(*erased);
+  last.status = ContextStatus::cancelled;
+  last.last_error = Error(ErrorCode::not_found, fmt::format("{} was deleted", protocol::to_string(id)));
+  for (const auto& [number, on_event] : std::exchange(erased->subscribers, {})) {
+    on_event({.sequence = erased->event_sequence + 1, .view = last});
+  }
+  done(std::nullopt);
+}
+
+std::shared_ptr<void> ContextService::subscribe(ContextId id, std::function<void(const ContextEvent&)> on_event) {
+  Entry* found = entry(id);
+  if (!found) throw not_found(id);
+  const std::uint64_t number = found->next_subscriber++;
+  found->subscribers[number] = on_event;
+  auto handle = std::shared_ptr<void>(nullptr, [this, id, number](void*) {
+    const auto subscribed = entries_.find(id);
+    if (subscribed != entries_.end()) subscribed->second->subscribers.erase(number);
+  });
+  on_event({.sequence = found->event_sequence, .view = view(*found)});
+  return handle;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// What queries ask
+
+Usability ContextService::usability(ContextId id) const {
+  const Entry* found = entry(id);
+  if (!found) return {Usability::State::unusable, not_found(id)};
+  const std::string name = protocol::to_string(id);
+  if (const auto obstacle = find_obstacle(*found)) return {Usability::State::unusable, obstacle};
+  if (found->given.status == ContextStatus::completed && found->record.status == ContextStatus::completed) return {};
+  if (found->was_completed && !is_final(found->given.status)) return {Usability::State::in_repair, std::nullopt};
+  if (found->given.status == ContextStatus::completed) return {Usability::State::in_repair, std::nullopt};
+  if (found->given.status == ContextStatus::failed && found->given.last_error) {
+    return {Usability::State::unusable,
+            Error(ErrorCode::conflict, fmt::format("{} has failed: {}", name, found->given.last_error->message()),
+                  "context_id")};
+  }
+  if (found->given.status == ContextStatus::cancelled) {
+    return {Usability::State::unusable,
+            Error(ErrorCode::conflict, fmt::format("{} was cancelled", name), "context_id")};
+  }
+  const ContextProgress progress = view(*found).progress;
+  return {
+      Usability::State::unusable,
+      Error(ErrorCode::conflict,
+            progress.total == 0 ? fmt::format("{} is not completed yet: it is {}", name, to_string(found->given.status))
+                                : fmt::format("{} is not completed yet: {} of {} tokens are computed", name,
+                                              progress.processed, progress.total),
+            "context_id")};
+}
+
+void ContextService::open_on_group(ContextId id) {
+  Entry* found = entry(id);
+  if (!found || found->opened_in == group_.epoch()) return;
+  protocol::OpenContext open{.context = id};
+  open.parameters = found->given.parameters;
+  open.description = found->given.description;
+  open.chunks = found->given.chunks;
+  group_.send_work(open);
+  found->opened_in = group_.epoch();
+}
+
+std::shared_ptr<void> ContextService::hold(ContextId id) {
+  Entry* held = entry(id);
+  if (held) ++held->holds;
+  return {nullptr, [this, id](void*) {
+            const auto found = entries_.find(id);
+            if (found == entries_.end()) return;
+            --found->second->holds;
+            found->second->last_used_ms = loop_.unix_ms();
+          }};
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// What membership asks
+
+std::vector<protocol::ReconcileVolume::Live> ContextService::live_objects(protocol::VolumeId volume) const {
+  std::vector<protocol::ReconcileVolume::Live> live;
+  for (const auto& [id, found] : entries_) {
+    if (found->is_erased) continue;
+    for (const protocol::ObjectRecord& chunk : found->record.chunks) {
+      for (const protocol::VolumeManifest& manifest : chunk.manifests) {
+        if (manifest.volume == volume) live.push_back({chunk.object, manifest.manifest_hash});
+      }
+    }
+  }
+  return live;
+}
+
+void ContextService::mark_damaged(std::vector<protocol::ObjectId> objects, std::function<void()> done) {
+  const std::set<protocol::ObjectId> damaged(objects.begin(), objects.end());
+  for (const auto& [id, found] : entries_) {
+    if (found->is_erased) continue;
+    for (std::uint32_t index = 0; index < found->given.chunks.size(); ++index) {
+      if (damaged.contains(found->given.chunks[index].object)) begin_repair(*found, index);
+    }
+  }
+  catalogue_.barrier(std::move(done));
+}
+
+void ContextService::adopt(std::vector<ContextRecord> rebuilt) {
+  for (ContextRecord& record : rebuilt) add_entry(std::move(record));
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Keeping
+
+void ContextService::expire() {
+  expiry_ = loop_.after(kExpiryInterval, [this] { expire(); });
+  const std::int64_t now = loop_.unix_ms();
+  std::vector<ContextId> expired;
+  for (const auto& [id, found] : entries_) {
+    const protocol::ContextDescription& description = found->record.description;
+    if (found->is_erased || found->holds > 0 || description.expires_at_unix_ms == 0) continue;
+    const std::int64_t since_use = description.is_anonymous ? found->last_used_ms + config_.anonymous_ttl.count() : 0;
+    if (now >= std::max(description.expires_at_unix_ms, since_use)) expired.push_back(id);
+  }
+  for (const ContextId id : expired) {
+    log_.info("context_expired", {{"context", protocol::to_string(id)}});
+    erase(id, [](const auto&) {});
+  }
+}
+
+std::map<std::string, std::size_t> ContextService::count_by_status() const {
+  std::map<std::string, std::size_t> counts;
+  for (const ContextStatus status : {ContextStatus::queued, ContextStatus::in_progress, ContextStatus::completed,
+                                     ContextStatus::failed, ContextStatus::cancelled}) {
+    counts[std::string(to_string(status))] = 0;
+  }
+  for (const auto& [id, found] : entries_) {
+    if (!found->is_erased) ++counts[std::string(to_string(found->record.status))];
+  }
+  return counts;
+}
+
+ContextService::Entry* ContextService::entry(ContextId id) const {
+  const auto found = entries_.find(id);
+  return found == entries_.end() || found->second->is_erased ? nullptr : found->second.get();
+}
+
+ContextService::Entry& ContextService::add_entry(ContextRecord record) {
+  auto added = std::make_unique<Entry>();
+  added->computed_before = record.computed_before;
+  added->given = record;
+  added->record = std::move(record);
+  added->last_used_ms = loop_.unix_ms();
+  return *(entries_[added->record.id] = std::move(added));
+}
+
+std::optional<Error> ContextService::find_obstacle(const Entry& entry) const {
+  if (!entry.given.is_tokenized() || !group_.has_model()) return std::nullopt;
+  const std::string name = protocol::to_string(entry.given.id);
+  if (const auto field = protocol::find_conflict(entry.given.parameters, group_.parameters())) {
+    return Error(ErrorCode::conflict,
+                 fmt::format("{} was computed with another {} than the workers run with; start them "
+                             "as it was, or submit the document again",
+                             name, *field),
+                 *field);
+  }
+  const auto absent = absent_volumes(entry);
+  if (absent.empty()) return std::nullopt;
+  return Error(ErrorCode::unavailable,
+               fmt::format("{} needs volume {}, which no worker holds{}", name, absent.front(),
+                           absent.size() > 1 ? fmt::format(" (nor {} others)", absent.size() - 1) : std::string()));
+}
+
+std::vector<std::string> ContextService::absent_volumes(const Entry& entry) const {
+  std::set<protocol::VolumeId> absent;
+  if (!group_.is_ready()) return {};
+  for (const protocol::ObjectRecord& chunk : entry.given.chunks) {
+    for (const protocol::VolumeManifest& manifest : chunk.manifests) {
+      if (!group_.holds(manifest.volume)) absent.insert(manifest.volume);
+    }
+  }
+  std::vector<std::string> names;
+  for (const protocol::VolumeId volume : absent) names.push_back(fmt::format("{}", volume));
+  return names;
+}
+
+ContextView ContextService::view(const Entry& entry) const {
+  const ContextRecord& record = entry.record;
+  ContextView view;
+  view.id = record.id;
+  view.status = record.status;
+  view.description = record.description;
+  view.parameters = record.parameters;
+  view.source_bytes = record.source_bytes;
+  view.chunks_repaired = record.chunks_repaired;
+  view.last_error = record.last_error;
+  view.absent_volumes = absent_volumes(entry);
+  if (!view.last_error && !is_final(record.status)) view.last_error = entry.blocked;
+  if (!view.last_error && !is_final(record.status)) view.last_error = find_obstacle(entry);
+  if (!view.last_error) view.last_error = entry.given.last_error;  // it has failed, and the catalogue cannot say so
+  for (const protocol::ObjectRecord& chunk : record.chunks) view.chunks_committed += chunk.object ? 1 : 0;
+
+  const bool is_computing = attempt_ && attempt_->context == record.id;
+  if (is_computing) view.phase = "computing";
+  if (tokenizing_ == record.id) view.phase = "tokenizing";
+
+  ContextProgress& progress = view.progress;
+  progress.total = record.description.token_count;
+  progress.committed = committed_tokens(record.chunks, progress.total);
+  progress.processed = progress.committed;
+  progress.time_ms = record.compute_ms;
+  if (is_computing) {
+    const std::uint64_t elapsed = ceil_ms(loop_.now() - attempt_->started);
+    progress.processed = std::min(progress.total, progress.committed + entry.chunk_tokens_computed);
+    progress.time_ms += static_cast<std::int64_t>(elapsed);
+    if (entry.chunk_tokens_computed > 0) {
+      progress.eta_ms =
+          static_cast<std::int64_t>((progress.total - progress.processed) * elapsed / entry.chunk_tokens_computed);
+    }
+  }
+  if (group_.has_model()) {
+    view.kv_bytes = progress.committed * group_.model().kv_bytes_per_token;
+    view.numerics_changed = record.is_tokenized() && record.parameters.numerics_id != group_.parameters().numerics_id;
+  }
+  return view;
+}
+
+void ContextService::notify(Entry& entry) {
+  ++entry.event_sequence;
+  if (entry.subscribers.empty()) return;
+  const ContextEvent event{.sequence = entry.event_sequence, .view = view(entry)};
+  // A subscriber may leave, or erase the context, while it is told.
+  for (const auto& [number, on_event] : std::map(entry.subscribers)) on_event(event);
+}
+
+Capacity ContextService::capacity() const {
+  return {.window = group_.model().context_length,
+          .kv_bytes_per_token = group_.model().kv_bytes_per_token,
+          .bytes_free = group_.bytes_free()};
+}
+
+SpooledDocument ContextService::spooled(const ContextRecord& record) const {
+  SpooledDocument document = *record.source;
+  document.path = config_.spool_directory / document.path;
+  return document;
+}
+
+// The file is removed when the catalogue no longer names it.
+std::filesystem::path ContextService::detach_source(Entry& entry) const {
+  if (!entry.given.source) return {};
+  const std::filesystem::path path = spooled(entry.given).path;
+  entry.given.source.reset();
+  return path;
+}
+
+void ContextService::submit(Entry& entry, CatalogueBatch batch, Catalogue::Kind kind, Catalogue::Done then) {
+  batch.put_context(entry.given);
+  catalogue_.commit(
+      std::move(batch), kind,
+      [this, id = entry.given.id, snapshot = entry.given, then](const std::optional<Error>& error) {
+        const auto found = entries_.find(id);
+        if (found == entries_.end()) return;
+        if (error) {
+          log_.error("catalogue_not_written", {{"context", protocol::to_string(id)}, {"error", error->message()}});
+        } else {
+          found->second->record = snapshot;
+        }
+        then(error);
+        if (Entry* changed = this->entry(id)) {
+          notify(*changed);
+          on_changed_(id);
+        }
+      });
+}
+
+// Ends what is being done for a context, here and on the workers. Answers behind it end with CloseContext.
+void ContextService::stop_work(Entry& entry) {
+  const ContextId id = entry.given.id;
+  if (tokenizing_ == id) {
+    job_.reset();
+    tokenizing_.reset();
+  }
+  if (attempt_ && attempt_->context == id && !attempt_->is_committing) {
+    group_.send_work(protocol::CancelCompute{id});
+    to_erase_.push_back(attempt_->object);
+    attempt_.reset();
+  }
+  entry.retry.reset();
+  if (entry.opened_in == group_.epoch()) group_.send_work(protocol::CloseContext{id});
+  entry.opened_in.reset();
+}
+
+void ContextService::fail(Entry& entry, const Error& error) {
+  stop_work(entry);
+  entry.given.status = ContextStatus::failed;
+  entry.given.last_error = error;
+  log_.warn("context_failed", {{"context", protocol::to_string(entry.given.id)},
+                               {"code", protocol::to_string(error.code())},
+                               {"reason", error.message()}});
+  const std::filesystem::path file = detach_source(entry);
+  submit(entry, {}, Catalogue::Kind::record, [this, file](const std::optional<Error>& not_written) {
+    if (!not_written) remove_file(file);
+    pump();
+  });
+}
+
+void ContextService::erase_objects(std::vector<protocol::ObjectId> objects) {
+  to_erase_.insert(to_erase_.end(), objects.begin(), objects.end());
+  if (!group_.is_ready()) return;  // on_group_ready() comes back to it
+  for (std::size_t begin = 0; begin < to_erase_.size(); begin += kObjectsPerMessage) {
+    const auto first = to_erase_.begin() + static_cast<std::ptrdiff_t>(begin);
+    const auto count = std::min(kObjectsPerMessage, to_erase_.size() - begin);
+    group_.send_all(protocol::EraseObjects{.objects = {first, first + static_cast<std::ptrdiff_t>(count)},
+                                           .catalogue_sequence = catalogue_.sequence()});
+  }
+  to_erase_.clear();
+}
+
+}  // namespace rotulus::coordinator

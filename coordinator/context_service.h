@@ -1,0 +1,148 @@
+// The lives of contexts: accepted, tokenized, computed chunk by chunk, repaired, expired, erased (contexts.h says what
+// the API sees of it).
+//
+// Invariants:
+//   1. `Entry::record` is what is durable; it changes only when the catalogue says so. `Entry::given` is what was given
+//      to the catalogue last; decisions are made on it.
+//   2. One document is tokenized and one chunk computed at a time. Who waits longest goes first, but prompts with a
+//      client waiting for them go before documents, and repairs before both.
+//   3. Each attempt at a chunk has an object id of its own. What comes of an attempt that is not the present one is
+//      erased, never named.
+//
+// Threads: the event loop.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/catalogue.h"
+#include "coordinator/contexts.h"
+#include "coordinator/event_loop.h"
+#include "coordinator/log.h"
+#include "coordinator/membership.h"
+#include "coordinator/metrics.h"
+#include "coordinator/planner.h"
+#include "coordinator/text_service.h"
+#include "coordinator/tokenize_job.h"
+#include "coordinator/worker_group.h"
+
+namespace rotulus::coordinator {
+
+struct ContextServiceConfig {
+  std::filesystem::path spool_directory;
+  std::chrono::milliseconds anonymous_ttl = std::chrono::seconds(300);  // after its last use
+  std::chrono::milliseconds retry_delay = std::chrono::milliseconds(500);
+};
+
+// What a query may do with a context.
+struct Usability {
+  enum class State : std::uint8_t { usable, in_repair, unusable };
+  State state = State::usable;
+  std::optional<protocol::Error> error;  // unusable: why
+};
+
+class ContextService final : public Contexts, public LiveObjects, public GroupListener {
+ public:
+  ContextService(EventLoop& loop, ContextServiceConfig config, Catalogue& catalogue, WorkerGroup& group,
+                 TextService& texts, Metrics& metrics, Log& log);
+  ~ContextService() override;
+
+  // Contexts.
+  void create(NewContext context, std::function<void(std::optional<protocol::Error>, ContextView)> done) override;
+  std::optional<ContextView> find(ContextId id) const override;
+  std::vector<ContextView> list(std::optional<ContextId> after, std::size_t limit) const override;
+  ContextView cancel(ContextId id) override;
+  void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) override;
+  std::shared_ptr<void> subscribe(ContextId id, std::function<void(const ContextEvent&)> on_event) override;
+
+  // For queries. `on_changed` is told of every context whose usability may be another now.
+  void set_observer(std::function<void(ContextId)> on_changed) { on_changed_ = std::move(on_changed); }
+  Usability usability(ContextId id) const;
+  void open_on_group(ContextId id);  // before work on it is given to a group that does not know it yet
+  [[nodiscard]] std::shared_ptr<void> hold(ContextId id);  // while held it does not expire
+
+  // Computes nothing new but the prompts that running answers wait for; what runs ends at its last committed chunk.
+  void drain();
+  void expire();  // called every second; erases what nobody used for its time to live
+  std::map<std::string, std::size_t> count_by_status() const;
+
+  // LiveObjects.
+  std::vector<protocol::ReconcileVolume::Live> live_objects(protocol::VolumeId volume) const override;
+  void mark_damaged(std::vector<protocol::ObjectId> objects, std::function<void()> done) override;
+  void adopt(std::vector<ContextRecord> rebuilt) override;
+
+  // GroupListener.
+  void on_group_ready() override;
+  void on_group_lost(const std::string& why) override;
+  void on_message(const protocol::Message& message) override;
+
+ private:
+  struct Entry;
+  struct Attempt {  // the chunk that is being computed
+    ContextId context;
+    std::uint32_t chunk_index = 0;
+    protocol::ObjectId object;
+    std::chrono::steady_clock::time_point started;
+    bool is_committing = false;  // durable on its volumes; its catalogue record is being written
+  };
+
+  Entry* entry(ContextId id) const;
+  Entry& add_entry(ContextRecord record);
+  ContextView view(const Entry& entry) const;
+  void notify(Entry& entry);
+  std::optional<protocol::Error> find_obstacle(const Entry& entry) const;
+  std::vector<std::string> absent_volumes(const Entry& entry) const;
+  Capacity capacity() const;
+  SpooledDocument spooled(const ContextRecord& record) const;
+  std::filesystem::path detach_source(Entry& entry) const;
+
+  // Gives `entry.given` to the catalogue with whatever else is in the batch; `then` when it is durable or has failed.
+  void submit(Entry& entry, CatalogueBatch batch, Catalogue::Kind kind, Catalogue::Done then);
+  void stop_work(Entry& entry);
+  void fail(Entry& entry, const protocol::Error& error);
+  void finish_erase(ContextId id, const std::function<void(std::optional<protocol::Error>)>& done);
+  void erase_objects(std::vector<protocol::ObjectId> objects);
+
+  // context_work.cpp
+  void pump();
+  void pump_tokenizing();
+  void pump_computing();
+  bool may_work(const Entry& entry) const;
+  Entry* next_to_compute();
+  void start_tokenizing(Entry& entry);
+  void on_tokenized(ContextId id, const std::optional<protocol::Error>& error, TokenizedDocument document);
+  void start_chunk(Entry& entry, std::uint32_t chunk_index);
+  void give_chunk(const Attempt& attempt, std::vector<protocol::TokenId> ids);
+  bool is_current(const Attempt& attempt) const;
+  void on_progress(const protocol::ChunkProgress& progress);
+  void on_committed(const protocol::ChunkCommitted& committed);
+  void on_recorded(ContextId id, std::uint32_t chunk_index, const std::optional<protocol::Error>& error);
+  void on_failed(const protocol::ComputeFailed& failed);
+  void on_damaged(const protocol::ChunkDamaged& damaged);
+  void retry_later(Entry& entry);
+  void begin_repair(Entry& entry, std::uint32_t chunk_index);
+
+  EventLoop& loop_;
+  const ContextServiceConfig config_;
+  Catalogue& catalogue_;
+  WorkerGroup& group_;
+  TextService& texts_;
+  Metrics& metrics_;
+  Log& log_;
+  std::function<void(ContextId)> on_changed_;
+  std::map<ContextId, std::unique_ptr<Entry>> entries_;
+  std::optional<ContextId> tokenizing_;
+  std::unique_ptr<TokenizeJob> job_;
+  std::optional<Attempt> attempt_;
+  std::vector<protocol::ObjectId> to_erase_;  // when a group is ready
+  bool is_draining_ = false;
+  Timer expiry_;
+};
+
+}  // namespace rotulus::coordinator

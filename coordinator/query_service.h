@@ -1,0 +1,106 @@
+// Queries at work (queries.h says what the API sees): admitted in the order of their arrival, counted, planned, given
+// to the worker group, and given again when the group or a chunk under them is lost.
+//
+// Invariants:
+//   1. A token is reported once: a replay is told all tokens so far, and a token whose index is not the next is dropped
+//      (an old one) or ends the query (a gap: the worker's bug).
+//   2. Every start on a group has a request id of its own. Reports on any other are of a life that is over.
+//   3. A query holds its context: it does not expire under it.
+//
+// Threads: the event loop. Events are called from the loop, never from within start(). A Query must not outlive this.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "coordinator/context_service.h"
+#include "coordinator/event_loop.h"
+#include "coordinator/log.h"
+#include "coordinator/metrics.h"
+#include "coordinator/queries.h"
+#include "coordinator/text_service.h"
+#include "coordinator/worker_group.h"
+#include "protocol/limits.h"
+
+namespace rotulus::coordinator {
+
+struct QueryServiceConfig {
+  std::filesystem::path spool_directory;
+  std::size_t max_running = protocol::kMaxRunningRequests;
+  std::size_t max_waiting = protocol::kMaxWaitingRequests;
+  std::chrono::milliseconds group_timeout = protocol::kWorkerGroupTimeout;
+  std::chrono::milliseconds waiting_interval = std::chrono::seconds(5);
+};
+
+class QueryService final : public Queries, public GroupListener {
+ public:
+  QueryService(EventLoop& loop, QueryServiceConfig config, ContextService& contexts, WorkerGroup& group,
+               TextService& texts, Metrics& metrics, Log& log);
+  ~QueryService() override;
+
+  std::unique_ptr<Query> start(QueryRequest request, QueryEvents events) override;
+
+  // Refuses new ones; `done` when those that run have ended, or after `deadline`, when they are failed.
+  void drain(std::chrono::milliseconds deadline, std::function<void()> done);
+  std::size_t running() const;
+  std::size_t waiting() const { return queries_.size() - running(); }
+
+  void on_group_ready() override { pump(); }
+  void on_group_lost(const std::string& why) override;
+  void on_message(const protocol::Message& message) override;
+  void on_room() override { pump(); }
+
+ private:
+  struct Running;
+  class Handle;
+  using RunningPtr = std::shared_ptr<Running>;  // shared by the table, the handle, and callbacks under way
+
+  void pump();
+  void advance(const RunningPtr& query);
+  std::optional<protocol::Error> check_request(const Running& query) const;
+  void encode(const RunningPtr& query);
+  void on_encoded(const RunningPtr& query, std::vector<protocol::TokenId> ids);
+  void plan(const RunningPtr& query);
+  void begin_fill(const RunningPtr& query);
+  void on_fill_created(const RunningPtr& query, const ContextView& view);
+  void on_fill_progress(const RunningPtr& query, const ContextView& view);
+  void start_answer(const RunningPtr& query);
+
+  void on_context_changed(protocol::ContextId id);
+  void on_token(const protocol::AnswerToken& token);
+  void on_finished(const protocol::AnswerFinished& finished);
+  void on_failed(const protocol::AnswerFailed& failed);
+  void requeue(const RunningPtr& query, const std::string& why);
+  RunningPtr by_request(protocol::RequestId request) const;
+
+  void tick();
+  void report_waiting(const RunningPtr& query);
+  std::string waits_for(const Running& query) const;  // "" if it does not
+  void fail(const RunningPtr& query, const protocol::Error& error);
+  void cancel(const RunningPtr& query);
+  void retire(const RunningPtr& query, std::string_view reason);
+  QueryUsage usage(const Running& query) const;
+
+  EventLoop& loop_;
+  const QueryServiceConfig config_;
+  ContextService& contexts_;
+  WorkerGroup& group_;
+  TextService& texts_;
+  Metrics& metrics_;
+  Log& log_;
+  std::uint64_t last_query_ = 0;
+  std::uint64_t last_request_ = 0;
+  std::map<std::uint64_t, RunningPtr> queries_;  // by arrival
+  std::map<protocol::RequestId, RunningPtr> on_workers_;
+  Timer tick_;
+  Timer drain_deadline_;
+  std::function<void()> on_drained_;
+  bool is_draining_ = false;
+};
+
+}  // namespace rotulus::coordinator

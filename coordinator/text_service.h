@@ -1,0 +1,55 @@
+// Calls to the tokenizer and the chat template, which live with the model on rank 0: each answered once, within a
+// deadline, or with Error{unavailable} where no worker group is ready or it is lost.
+//
+// Threads: the event loop. A callback is never called from within the call that gave it.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "coordinator/cluster.h"
+#include "coordinator/event_loop.h"
+#include "coordinator/worker_group.h"
+
+namespace rotulus::coordinator {
+
+class TextService final : public GroupListener {
+ public:
+  TextService(EventLoop& loop, WorkerGroup& group) : loop_(loop), group_(group) {}
+
+  void encode(protocol::EncodeText request, Cluster::IdsDone done);
+  void decode(std::vector<protocol::TokenId> ids, Cluster::PiecesDone done);
+  void render(std::vector<protocol::ChatMessage> messages, Cluster::TextDone done);
+
+  // A document is one call with an answer to each of its pieces, in order.
+  std::uint64_t begin_document() { return ++last_call_; }
+  void tokenize(protocol::TokenizeDocument piece, Cluster::IdsDone done);
+
+  void on_message(const protocol::Message& message) override;
+  void on_group_lost(const std::string& why) override;
+
+ private:
+  // One of the two is given, or the error.
+  using Answered =
+      std::function<void(std::optional<protocol::Error>, const protocol::EncodedText*, const protocol::DecodedText*)>;
+  struct Call {
+    std::chrono::steady_clock::time_point deadline;
+    Answered answered;
+  };
+  void call(std::uint64_t number, const protocol::Message& message, Answered answered);
+  void answer(std::uint64_t number, const std::optional<protocol::ErrorCode>& code, const std::string& message,
+              const protocol::EncodedText* encoded, const protocol::DecodedText* decoded);
+  void expire();
+
+  EventLoop& loop_;
+  WorkerGroup& group_;
+  std::uint64_t last_call_ = 0;
+  std::map<std::uint64_t, std::deque<Call>> calls_;
+  Timer expiry_;
+};
+
+}  // namespace rotulus::coordinator
