@@ -17,6 +17,7 @@
 // other thread at the same time. Background threads are the store's own.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -26,22 +27,12 @@
 #include <vector>
 
 #include "kernels/kv_format.h"
+#include "memory_store/kv_block.h"
 #include "protocol/ids.h"
+#include "protocol/limits.h"
 #include "protocol/messages.h"
 
 namespace rotulus::memory_store {
-
-using protocol::ObjectId;
-using protocol::VolumeId;
-
-// One layer of one block of one object, and the volume on which it lies (or will).
-struct BlockAddress {
-  ObjectId object;
-  std::uint32_t layer = 0;
-  std::uint32_t block = 0;  // index in the context
-  VolumeId volume;
-  auto operator<=>(const BlockAddress&) const = default;
-};
 
 struct KvStoreConfig {
   std::vector<std::filesystem::path> volume_paths;  // each opened, or made where it does not exist
@@ -50,6 +41,8 @@ struct KvStoreConfig {
   std::size_t host_budget_bytes = 0;
   std::size_t reader_threads = 2;
   std::size_t max_volume_bytes = 0;  // 0: as much as the disk has; a commit beyond it is storage_full
+  std::chrono::milliseconds lock_timeout = protocol::kVolumeLockTimeout;
+  std::chrono::milliseconds write_timeout = protocol::kVolumeWriteTimeout;
 };
 
 // Keeps blocks in host memory; addresses are valid while it lives. Movable. Must not outlive the store.
@@ -87,13 +80,14 @@ class KvStore final {
   // -- writing ------------------------------------------------------------------------------------------------
 
   // The memory of a block that is being filled: zeroed when first asked for, unsealed from then on. May wait for the
-  // background writer to make room.
+  // background writer to make room. Throws what the object failed with, if writing it failed in the background;
+  // {out_of_memory} with the numbers if there is no room.
   std::byte* block_for_writing(const BlockAddress& address);
   // The block is complete, or the chunk ends in it: it will not be written to again.
   void seal(const BlockAddress& address);
   // Seals and writes what is left of the object, then the manifest record (object, volume, range … filled in by the
   // caller; block_count and blocks_hash by the store). Returns the record's hash.
-  // Throws Error{storage_full} or {storage_corrupt}; the object is then dead.
+  // Throws Error{storage_full}, {storage_corrupt} or {unavailable}; the object is then dead, and to be abandoned.
   std::uint64_t commit(protocol::ManifestRecord record, std::uint64_t catalogue_sequence);
   // Forgets an object that will not be committed, and erases what was written of it. Unknown objects are fine.
   void abandon(ObjectId object);
@@ -102,7 +96,7 @@ class KvStore final {
 
   // Loads what is not resident, by several threads. Works on blocks being written too (as far as they are filled).
   // Throws Error{storage_corrupt} (see last_damage), {unavailable} if a block is on a volume not held and not resident,
-  // {out_of_memory} if the pinned set does not fit.
+  // {out_of_memory} if the pinned set does not fit, {not_found} if the object was erased.
   PinnedBlocks pin(std::span<const BlockAddress> addresses);
   struct Damage {
     BlockAddress address;
@@ -112,7 +106,8 @@ class KvStore final {
 
   // Those not resident and on a volume that is not held: to be fetched from the rank that holds it.
   std::vector<BlockAddress> missing(std::span<const BlockAddress> addresses) const;
-  // A block with its header, verified, for another rank; and the other end of that.
+  // A block with its header, verified, for another rank; and the other end of that. A block that is not sealed yet is
+  // {unavailable}.
   std::vector<std::byte> read(const BlockAddress& address);
   void insert(const BlockAddress& address, std::span<const std::byte> bytes);
   std::size_t wire_bytes() const;  // of one block as read() returns it
@@ -124,7 +119,8 @@ class KvStore final {
                             std::span<const protocol::ReconcileVolume::Live> live);
   // Every readable manifest record of a volume with its hash.
   std::vector<std::pair<protocol::ManifestRecord, std::uint64_t>> manifests(VolumeId volume) const;
-  // Erases objects from all volumes held and from host memory, and gives the bytes back to the disk.
+  // Erases objects from all volumes that were reconciled and from host memory, and gives the bytes back to the disk.
+  // An object that is being written fails.
   void erase(std::span<const ObjectId> objects, std::uint64_t catalogue_sequence);
 
   struct Stats {

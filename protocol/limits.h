@@ -48,6 +48,8 @@ inline constexpr std::size_t kMaxGgufArrayBytes = 32u << 20;  // all metadata ar
 
 // Store.
 inline constexpr std::size_t kMaxWriteBatchBytes = 8u << 20;
-inline constexpr std::uint32_t kMaxRanks = 256;  // one lane each
+inline constexpr auto kVolumeLockTimeout = 8s;    // for an earlier life of the rank to let go
+inline constexpr auto kVolumeWriteTimeout = 60s;  // in which a volume must take at least one batch
+inline constexpr std::uint32_t kMaxRanks = 256;   // one lane each
 
 }  // namespace rotulus::protocol

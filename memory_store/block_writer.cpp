@@ -1,0 +1,268 @@
+#include "memory_store/block_writer.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "protocol/failpoint.h"
+#include "protocol/limits.h"
+
+namespace rotulus::memory_store {
+
+using protocol::Error;
+using protocol::ErrorCode;
+
+BlockWriter::BlockWriter(HostTier& host, const VolumeSet& volumes, const kernels::KvFormat& format,
+                         std::chrono::milliseconds write_timeout)
+    : host_(host),
+      volumes_(volumes),
+      format_(format),
+      write_timeout_(write_timeout),
+      batch_blocks_(std::max<std::size_t>(
+          1, protocol::kMaxWriteBatchBytes / (sizeof(BlockHeader) + format.block_bytes() + kObjectPrefixBytes * 4))),
+      thread_([this] { run(); }) {}
+
+BlockWriter::~BlockWriter() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_stopping_ = true;
+  }
+  work_.notify_all();
+  thread_.join();
+}
+
+std::byte* BlockWriter::block_for_writing(const BlockAddress& address) {
+  find_volume(volumes_, address.volume);
+  const BlockKey key{address.block, address.layer};
+  {
+    const std::lock_guard lock(mutex_);
+    const auto [entry, is_new] = objects_.try_emplace(address.object);
+    if (is_new && watched_) watched_->push_back(address.object);
+    WritingObject& object = entry->second;
+    if (object.failure) throw *object.failure;
+    Part& part = object.parts[address.volume];
+    if (const auto found = part.blocks.find(key); found != part.blocks.end()) {
+      CHECK(found->second.open_slot.has_value(), to_string(address));  // sealed: not to be written to again
+      return host_.bytes(*found->second.open_slot);
+    }
+  }
+  const Slot slot = host_.place(address);  // may wait for run(), which needs the mutex
+  std::memset(host_.bytes(slot), 0, format_.block_bytes());
+  const std::lock_guard lock(mutex_);
+  objects_[address.object].parts[address.volume].blocks[key].open_slot = slot;
+  return host_.bytes(slot);
+}
+
+void BlockWriter::seal(const BlockAddress& address) {
+  {
+    const std::lock_guard lock(mutex_);
+    WritingObject& object = find_object(address.object);
+    Part& part = object.parts[address.volume];
+    const auto found = part.blocks.find({address.block, address.layer});
+    CHECK(found != part.blocks.end(), to_string(address));
+    if (!found->second.open_slot) return;
+    seal_locked(address, part, found->second);
+    if (object.failure) discard_queued(address.object);
+  }
+  work_.notify_one();
+}
+
+BlocksHash BlockWriter::finish(ObjectId id, VolumeId volume) {
+  std::unique_lock lock(mutex_);
+  WritingObject& object = objects_[id];
+  Part& part = object.parts[volume];
+  for (auto& [key, block] : part.blocks) {
+    if (block.open_slot)
+      seal_locked({.object = id, .layer = key.second, .block = key.first, .volume = volume}, part, block);
+  }
+  if (object.failure) discard_queued(id);
+  work_.notify_one();
+  while (part.unwritten > 0 && !object.failure) {
+    const std::size_t before = part.unwritten;
+    progress_.wait_for(lock, write_timeout_, [&] { return part.unwritten < before || object.failure; });
+    if (part.unwritten == before && !object.failure) {
+      throw Error(ErrorCode::unavailable, fmt::format("volume {} took none of {} blocks of object {} in {} ms", volume,
+                                                      part.unwritten, id, write_timeout_.count()));
+    }
+  }
+  if (object.failure) throw *object.failure;
+  BlocksHash hash;
+  for (const auto& [key, block] : part.blocks) {
+    hash.add({.object = id, .layer = key.second, .block = key.first, .volume = volume}, block.checksum);
+  }
+  return hash;
+}
+
+void BlockWriter::close(ObjectId id, VolumeId volume) {
+  const std::lock_guard lock(mutex_);
+  const auto found = objects_.find(id);
+  found->second.parts.erase(volume);
+  if (found->second.parts.empty()) objects_.erase(found);
+}
+
+void BlockWriter::abandon(ObjectId id) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::vector<Slot> open;
+    if (const auto found = objects_.find(id); found != objects_.end()) {
+      discard_queued(id);
+      for (const auto& [volume, part] : found->second.parts) {
+        for (const auto& [key, block] : part.blocks) {
+          if (block.open_slot) open.push_back(*block.open_slot);
+        }
+      }
+      objects_.erase(found);
+    }
+    host_.forget(id);
+    host_.unpin(open);
+    abandoned_.push_back(id);
+  }
+  work_.notify_one();
+}
+
+void BlockWriter::fail(ObjectId id, const Error& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = objects_.find(id);
+    if (found == objects_.end()) return;
+    if (!found->second.failure) found->second.failure = error;
+    discard_queued(id);
+  }
+  progress_.notify_all();
+}
+
+std::optional<Error> BlockWriter::failure(ObjectId id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = objects_.find(id);
+  return found == objects_.end() ? std::nullopt : found->second.failure;
+}
+
+void BlockWriter::begin_watch() {
+  const std::lock_guard lock(mutex_);
+  watched_.emplace();
+  for (const auto& [id, object] : objects_) watched_->push_back(id);
+}
+
+std::vector<ObjectId> BlockWriter::end_watch() {
+  const std::lock_guard lock(mutex_);
+  return *std::exchange(watched_, std::nullopt);
+}
+
+std::uint64_t BlockWriter::blocks_written() const {
+  const std::lock_guard lock(mutex_);
+  return blocks_written_;
+}
+
+void BlockWriter::run() {
+  while (true) {
+    std::vector<SealedBlock> batch;
+    std::optional<ObjectId> abandoned;
+    {
+      std::unique_lock lock(mutex_);
+      work_.wait(lock, [&] { return is_stopping_ || !abandoned_.empty() || !(batch = take_batch()).empty(); });
+      if (is_stopping_) return;
+      // Blocks of an object are never written behind its erasure: they left the queue when it was abandoned.
+      if (batch.empty()) {
+        abandoned = abandoned_.front();
+        abandoned_.pop_front();
+      }
+    }
+    if (abandoned) {
+      erase_abandoned(*abandoned);
+      continue;
+    }
+    std::optional<Error> error;
+    try {
+      write_batch(batch);
+    } catch (const Error& failed) {
+      error = failed;
+    }
+    finish_batch(batch, error);
+  }
+}
+
+void BlockWriter::erase_abandoned(ObjectId id) {
+  for (const auto& [volume_id, held] : volumes_) {
+    if (!held.is_accepted || !held.volume->contains(id)) continue;
+    try {
+      held.volume->erase({&id, 1});
+    } catch (const Error&) {
+      // It stays as garbage that no catalogue names: reconcile() collects it when the volume is well again.
+    }
+  }
+}
+
+std::vector<BlockWriter::SealedBlock> BlockWriter::take_batch() {
+  const auto is_shorter = [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); };
+  const auto longest = std::max_element(queues_.begin(), queues_.end(), is_shorter);
+  if (longest == queues_.end()) return {};
+  std::deque<SealedBlock>& queue = longest->second;
+  const auto end = queue.begin() + static_cast<std::ptrdiff_t>(std::min(queue.size(), batch_blocks_));
+  std::vector<SealedBlock> batch(queue.begin(), end);
+  queue.erase(queue.begin(), end);
+  return batch;
+}
+
+void BlockWriter::write_batch(std::span<const SealedBlock> batch) {
+  std::vector<Volume::Block> blocks;
+  blocks.reserve(batch.size());
+  for (const SealedBlock& sealed : batch) {
+    blocks.push_back({.address = sealed.address,
+                      .header = host_.header(sealed.slot),
+                      .payload = {host_.bytes(sealed.slot), format_.block_bytes()}});
+  }
+  protocol::failpoint("commit.before_blocks");
+  find_volume(volumes_, batch.front().address.volume).write(blocks);
+  protocol::failpoint("commit.between_batches");
+}
+
+void BlockWriter::finish_batch(std::span<const SealedBlock> batch, const std::optional<Error>& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    for (const SealedBlock& sealed : batch) {
+      if (const auto found = objects_.find(sealed.address.object); found != objects_.end()) {
+        if (error && !found->second.failure) found->second.failure = *error;
+        --found->second.parts[sealed.address.volume].unwritten;
+      }
+      // A block that could not be written must not be taken for one that can be read back.
+      if (error) host_.forget(sealed.slot);
+      host_.end_write(sealed.slot);
+    }
+    if (!error) blocks_written_ += batch.size();
+    if (error) {
+      for (const SealedBlock& sealed : batch) discard_queued(sealed.address.object);
+    }
+  }
+  progress_.notify_all();
+}
+
+// The filler's pin becomes the writer's.
+void BlockWriter::seal_locked(const BlockAddress& address, Part& part, FilledBlock& block) {
+  const Slot slot = *block.open_slot;
+  host_.header(slot) = make_block_header(address, format_, {host_.bytes(slot), format_.block_bytes()});
+  block.checksum = host_.header(slot).checksum;
+  block.open_slot.reset();
+  host_.begin_write(slot);
+  ++part.unwritten;
+  queues_[address.volume].push_back({.address = address, .slot = slot});
+}
+
+void BlockWriter::discard_queued(ObjectId id) {
+  for (auto& [volume, queue] : queues_) {
+    const auto is_kept = [&](const SealedBlock& sealed) { return sealed.address.object != id; };
+    const auto first = std::stable_partition(queue.begin(), queue.end(), is_kept);
+    for (auto sealed = first; sealed != queue.end(); ++sealed) {
+      host_.forget(sealed->slot);
+      host_.end_write(sealed->slot);
+      --find_object(id).parts[volume].unwritten;
+    }
+    queue.erase(first, queue.end());
+  }
+}
+
+BlockWriter::WritingObject& BlockWriter::find_object(ObjectId id) {
+  const auto found = objects_.find(id);
+  CHECK(found != objects_.end(), id);
+  return found->second;
+}
+
+}  // namespace rotulus::memory_store

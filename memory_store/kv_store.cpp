@@ -1,0 +1,399 @@
+#include "memory_store/kv_store.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <unordered_set>
+#include <utility>
+
+#include "memory_store/block_writer.h"
+#include "memory_store/manifest.h"
+#include "memory_store/reader_pool.h"
+#include "memory_store/tiers/host/host_tier.h"
+#include "memory_store/tiers/rocksdb/rocksdb_volume.h"
+#include "memory_store/volume_set.h"
+#include "protocol/error.h"
+#include "protocol/failpoint.h"
+
+namespace rotulus::memory_store {
+
+using protocol::Error;
+using protocol::ErrorCode;
+
+struct PinnedBlocks::State {
+  HostTier& host;
+  std::vector<Slot> slots;
+  ~State() { host.unpin(slots); }
+};
+
+PinnedBlocks::PinnedBlocks() = default;
+PinnedBlocks::~PinnedBlocks() = default;
+PinnedBlocks::PinnedBlocks(PinnedBlocks&&) noexcept = default;
+PinnedBlocks& PinnedBlocks::operator=(PinnedBlocks&&) noexcept = default;
+
+std::size_t PinnedBlocks::size() const {
+  return state_ ? state_->slots.size() : 0;
+}
+
+const std::byte* PinnedBlocks::operator[](std::size_t index) const {
+  CHECK(index < size(), index, size());
+  return state_->host.bytes(state_->slots[index]);
+}
+
+struct KvStore::State {
+  struct Load {
+    Slot slot = 0;
+    BlockAddress address;
+    std::optional<std::string> damage;
+  };
+
+  explicit State(const KvStoreConfig& config_)
+      : config(config_),
+        block_bytes(config.format.block_bytes()),
+        host(block_bytes, config.host_budget_bytes, config.write_timeout),
+        readers(config.reader_threads),
+        writer(host, volumes, config.format, config.write_timeout) {}
+
+  void open_volumes();
+  void load(std::span<Load> loads);
+  void read_block(Load& load);
+  [[noreturn]] void throw_damage(const BlockAddress& address, const std::string& reason);
+  void check_readable(const BlockAddress& address) const;
+  void erase_on(HeldVolume& held, std::span<const ObjectId> objects);
+
+  const KvStoreConfig config;
+  const std::size_t block_bytes;
+  VolumeSet volumes;
+  std::vector<protocol::VolumeFailure> failed_volumes;
+  HostTier host;
+  ReaderPool readers;
+  BlockWriter writer;
+  Damage last_damage;
+  mutable std::mutex erased_mutex;
+  std::unordered_set<ObjectId> erased;  // in this life; 8 bytes each, and ids do not come back
+  std::atomic<std::uint64_t> blocks_loaded = 0;
+  std::atomic<std::uint64_t> blocks_verified = 0;
+  std::atomic<std::uint64_t> blocks_corrupt = 0;
+};
+
+// ---------------------------------------------------------------------------------------------------------------
+// Opening
+
+std::unique_ptr<KvStore> KvStore::open(const KvStoreConfig& config) {
+  CHECK(config.layers > 0 && config.layers <= std::numeric_limits<std::uint16_t>::max(), config.layers);
+  auto state = std::make_unique<State>(config);
+  state->open_volumes();
+  return std::unique_ptr<KvStore>(new KvStore(std::move(state)));
+}
+
+void KvStore::State::open_volumes() {
+  for (const std::filesystem::path& path : config.volume_paths) {
+    try {
+      std::unique_ptr<Volume> volume = open_rocksdb_volume(
+          {.path = path, .max_bytes = config.max_volume_bytes, .lock_timeout = config.lock_timeout});
+      const VolumeId id = volume->state().volume;
+      HeldVolume& held = volumes[id];
+      if (held.volume) {
+        failed_volumes.push_back(
+            {path.string(),
+             fmt::format("is a copy of volume {} at {}; only one of them can be held", id, held.volume->state().path)});
+      } else {
+        held.volume = std::move(volume);
+      }
+    } catch (const Error& error) {
+      failed_volumes.push_back({path.string(), error.message()});
+    }
+  }
+}
+
+KvStore::KvStore(std::unique_ptr<State> state) : state_(std::move(state)) {}
+KvStore::~KvStore() = default;
+
+std::vector<protocol::VolumeState> KvStore::volumes() const {
+  std::vector<protocol::VolumeState> states;
+  for (const auto& [id, held] : state_->volumes) states.push_back(held.volume->state());
+  return states;
+}
+
+const std::vector<protocol::VolumeFailure>& KvStore::failed_volumes() const {
+  return state_->failed_volumes;
+}
+
+bool KvStore::holds(VolumeId volume) const {
+  return state_->volumes.contains(volume);
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Writing
+
+std::byte* KvStore::block_for_writing(const BlockAddress& address) {
+  CHECK(address.layer < state_->config.layers, address.layer, state_->config.layers);
+  return state_->writer.block_for_writing(address);
+}
+
+void KvStore::seal(const BlockAddress& address) {
+  state_->writer.seal(address);
+}
+
+std::uint64_t KvStore::commit(protocol::ManifestRecord record, std::uint64_t catalogue_sequence) {
+  Volume& volume = find_volume(state_->volumes, record.volume);
+  if (const protocol::StoreId owner = volume.state().store; record.store != owner) {
+    throw Error(ErrorCode::conflict, fmt::format("volume {} belongs to store {}, object {} to store {}", record.volume,
+                                                 owner, record.object, record.store));
+  }
+  const BlocksHash hash = state_->writer.finish(record.object, record.volume);
+  record.block_count = hash.count();
+  record.blocks_hash = hash.value();
+  const StoredManifest manifest = store_manifest(record);
+  protocol::failpoint("commit.before_manifest");
+  try {
+    volume.commit(record.object, manifest.value, catalogue_sequence);
+  } catch (const Error& error) {
+    state_->writer.fail(record.object, error);
+    throw;
+  }
+  state_->writer.close(record.object, record.volume);
+  return manifest.hash;
+}
+
+void KvStore::abandon(ObjectId object) {
+  state_->writer.abandon(object);
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Reading
+
+PinnedBlocks KvStore::pin(std::span<const BlockAddress> addresses) {
+  std::vector<std::optional<Slot>> resident(addresses.size());
+  state_->host.pin_resident(addresses, resident);
+  PinnedBlocks pinned;
+  pinned.state_.reset(new PinnedBlocks::State{.host = state_->host, .slots = {}});
+  std::vector<Slot>& slots = pinned.state_->slots;  // from here on, leaving unpins what was pinned
+  slots.reserve(addresses.size());
+  for (const std::optional<Slot>& slot : resident) {
+    if (slot) slots.push_back(*slot);
+  }
+  if (slots.size() == addresses.size()) return pinned;
+
+  std::vector<State::Load> loads;
+  try {
+    for (std::size_t i = 0; i < addresses.size(); ++i) {
+      if (resident[i]) continue;
+      resident[i] = state_->host.pin(addresses[i]);  // asked for twice, and placed for the first
+      if (!resident[i]) {
+        state_->check_readable(addresses[i]);
+        resident[i] = state_->host.place(addresses[i]);
+        loads.push_back({.slot = *resident[i], .address = addresses[i]});
+      }
+      slots.push_back(*resident[i]);
+    }
+    state_->load(loads);
+  } catch (const Error&) {
+    for (const State::Load& load : loads) {
+      if (state_->host.header(load.slot).magic == 0) state_->host.forget(load.slot);
+    }
+    throw;
+  }
+  for (std::size_t i = 0; i < addresses.size(); ++i) slots[i] = *resident[i];
+  return pinned;
+}
+
+void KvStore::State::load(std::span<Load> loads) {
+  readers.run(loads.size(), [&](std::size_t index) { read_block(loads[index]); });
+  for (const Load& load : loads) {
+    if (load.damage) throw_damage(load.address, *load.damage);
+  }
+}
+
+// On a thread of the pool. A block that is not whole leaves a header without magic, so that nobody takes it for one.
+void KvStore::State::read_block(Load& load) {
+  BlockHeader header;
+  const std::span<std::byte> payload{host.bytes(load.slot), block_bytes};
+  try {
+    load.damage = find_volume(volumes, load.address.volume).read(load.address, header, payload);
+  } catch (const Error& error) {
+    load.damage = error.message();
+  }
+  ++blocks_loaded;
+  if (!load.damage) {
+    load.damage = find_damage(header, payload, load.address, config.format);
+    ++blocks_verified;
+  }
+  if (!load.damage) host.header(load.slot) = header;
+}
+
+void KvStore::State::throw_damage(const BlockAddress& address, const std::string& reason) {
+  {
+    const std::lock_guard lock(erased_mutex);
+    if (erased.contains(address.object)) {
+      throw Error(ErrorCode::not_found, fmt::format("{}: the object was erased", to_string(address)));
+    }
+  }
+  ++blocks_corrupt;
+  last_damage = {.address = address, .message = fmt::format("{}: {}", to_string(address), reason)};
+  throw Error(ErrorCode::storage_corrupt, last_damage.message);
+}
+
+// A block that is not in host memory can only be read from a volume held, and not if its object failed on the way
+// there.
+void KvStore::State::check_readable(const BlockAddress& address) const {
+  if (!volumes.contains(address.volume)) {
+    throw Error(
+        ErrorCode::unavailable,
+        fmt::format("{}: it is not in host memory, and its volume is not held by this rank", to_string(address)));
+  }
+  if (const std::optional<Error> failure = writer.failure(address.object)) throw *failure;
+}
+
+const KvStore::Damage& KvStore::last_damage() const {
+  return state_->last_damage;
+}
+
+std::vector<BlockAddress> KvStore::missing(std::span<const BlockAddress> addresses) const {
+  std::vector<BlockAddress> absent;
+  for (const BlockAddress& address : addresses) {
+    if (!holds(address.volume) && !state_->host.is_resident(address)) absent.push_back(address);
+  }
+  return absent;
+}
+
+std::size_t KvStore::wire_bytes() const {
+  return sizeof(BlockHeader) + state_->block_bytes;
+}
+
+std::vector<std::byte> KvStore::read(const BlockAddress& address) {
+  const PinnedBlocks pinned = pin({&address, 1});
+  const BlockHeader& header = state_->host.header(pinned.state_->slots.front());
+  if (header.magic == 0) {
+    throw Error(ErrorCode::unavailable, fmt::format("{} is still being written", to_string(address)));
+  }
+  const std::span<const std::byte> payload{pinned[0], state_->block_bytes};
+  // It leaves this rank's care: what host memory did to it since it was verified must show here.
+  ++state_->blocks_verified;
+  if (const auto damage = find_damage(header, payload, address, state_->config.format)) {
+    state_->host.forget(pinned.state_->slots.front());
+    state_->throw_damage(address, *damage);
+  }
+  std::vector<std::byte> bytes(wire_bytes());
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  std::memcpy(bytes.data() + sizeof(header), payload.data(), payload.size());
+  return bytes;
+}
+
+void KvStore::insert(const BlockAddress& address, std::span<const std::byte> bytes) {
+  if (bytes.size() != wire_bytes()) {
+    state_->throw_damage(address, fmt::format("came with {} bytes, {} make a block", bytes.size(), wire_bytes()));
+  }
+  BlockHeader header;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  const std::span<const std::byte> payload = bytes.subspan(sizeof(header));
+  ++state_->blocks_verified;
+  if (const auto damage = find_damage(header, payload, address, state_->config.format)) {
+    state_->throw_damage(address, *damage);
+  }
+  if (state_->host.is_resident(address)) return;
+  const Slot slot = state_->host.place(address);
+  std::memcpy(state_->host.bytes(slot), payload.data(), payload.size());
+  state_->host.header(slot) = header;
+  state_->host.unpin({&slot, 1});
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Keeping
+
+ReconcileResult KvStore::reconcile(VolumeId id, protocol::StoreId store, std::uint64_t catalogue_sequence,
+                                   std::span<const protocol::ReconcileVolume::Live> live) {
+  Volume& volume = find_volume(state_->volumes, id);
+  const protocol::VolumeState known = volume.state();
+  if (known.store && known.store != store) {
+    throw Error(ErrorCode::conflict, fmt::format("volume {} at {} belongs to store {}, this catalogue is of store {}; "
+                                                 "nothing was touched",
+                                                 id, known.path, known.store, store));
+  }
+  if (known.catalogue_sequence > catalogue_sequence) {
+    throw Error(
+        ErrorCode::conflict,
+        fmt::format("volume {} at {} saw catalogue sequence {}, this catalogue is at {}, so it is an older copy; "
+                    "nothing was touched. Bring the newer one, or rebuild the catalogue from the volumes",
+                    id, known.path, known.catalogue_sequence, catalogue_sequence));
+  }
+  volume.remember(store, catalogue_sequence);
+
+  ReconcileResult result;
+  std::set<ObjectId> kept;
+  for (const auto& [object, manifest_hash] : live) {
+    kept.insert(object);
+    const auto value = volume.manifest(object);
+    const auto manifest = value ? read_manifest(*value, object, id) : std::nullopt;
+    if (!manifest || manifest->hash != manifest_hash) result.damaged.push_back(object);
+  }
+  state_->writer.begin_watch();
+  std::vector<ObjectId> garbage = volume.objects();
+  for (const ObjectId object : state_->writer.end_watch()) kept.insert(object);
+  std::erase_if(garbage, [&](ObjectId object) { return kept.contains(object) || !volume.contains(object); });
+  HeldVolume& held = state_->volumes.at(id);
+  held.is_accepted = true;
+  protocol::failpoint("reconcile.before_erase");
+  state_->erase_on(held, garbage);
+  result.collected_objects = garbage.size();
+  return result;
+}
+
+std::vector<std::pair<protocol::ManifestRecord, std::uint64_t>> KvStore::manifests(VolumeId id) const {
+  const Volume& volume = find_volume(state_->volumes, id);
+  std::vector<std::pair<protocol::ManifestRecord, std::uint64_t>> manifests;
+  for (const ObjectId object : volume.objects()) {
+    const auto value = volume.manifest(object);
+    if (!value) continue;
+    if (auto manifest = read_manifest(*value, object, id)) {
+      manifests.emplace_back(std::move(manifest->record), manifest->hash);
+    }
+  }
+  return manifests;
+}
+
+void KvStore::State::erase_on(HeldVolume& held, std::span<const ObjectId> objects) {
+  if (objects.empty()) return;
+  {
+    const std::lock_guard lock(erased_mutex);
+    erased.insert(objects.begin(), objects.end());
+  }
+  for (const ObjectId object : objects) {
+    writer.fail(object, Error(ErrorCode::not_found, fmt::format("object {} was erased", object)));
+    host.forget(object);
+  }
+  held.volume->erase(objects);
+}
+
+void KvStore::erase(std::span<const ObjectId> objects, std::uint64_t catalogue_sequence) {
+  std::optional<Error> failure;
+  for (auto& [id, held] : state_->volumes) {
+    if (!held.is_accepted) continue;
+    try {
+      state_->erase_on(held, objects);  // first: on a full disk nothing can be remembered before
+      held.volume->remember({}, catalogue_sequence);
+    } catch (const Error& error) {
+      if (!failure) failure = error;  // the other volumes first
+    }
+  }
+  if (failure) throw *failure;
+}
+
+KvStore::Stats KvStore::stats() const {
+  const HostTier::Usage usage = state_->host.usage();
+  Stats stats{.host_bytes_used = usage.used_bytes,
+              .host_bytes_pinned = usage.pinned_bytes,
+              .host_bytes_budget = usage.budget_bytes,
+              .blocks_loaded = state_->blocks_loaded,
+              .blocks_verified = state_->blocks_verified,
+              .blocks_corrupt = state_->blocks_corrupt,
+              .blocks_evicted = usage.evicted_blocks,
+              .blocks_written = state_->writer.blocks_written()};
+  for (const auto& [id, held] : state_->volumes) stats.disk_bytes_used += held.volume->state().bytes_used;
+  return stats;
+}
+
+}  // namespace rotulus::memory_store

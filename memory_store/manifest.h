@@ -1,0 +1,58 @@
+// What a volume holds under which key, and the manifest value. The same in every tier that is made of keys and values.
+//
+//   object u64 | 1 | block u32 | layer u16     BlockHeader, payload
+//   object u64 | 2                             manifest
+//
+// Numbers are big-endian, so keys sort as the numbers do. All that belongs to an object shares its first 8 bytes: it is
+// found and erased as one range. The manifest sorts behind the blocks, and blocks before layers, so that what is
+// written later mostly sorts later: the files of an object then hardly overlap, and compaction moves them unread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "memory_store/kv_block.h"
+#include "protocol/messages.h"
+
+namespace rotulus::memory_store {
+
+inline constexpr std::size_t kObjectPrefixBytes = 8;
+
+std::string block_key(const BlockAddress& address);
+std::string manifest_key(ObjectId object);
+std::string object_begin(
+    ObjectId object);  // not above any key of the object; the keys below object_begin(next) are its
+ObjectId object_of_key(std::string_view key);
+
+// The hash over (key, checksum) of blocks, given in key order, that a manifest carries.
+class BlocksHash final {
+ public:
+  void add(const BlockAddress& address, std::uint64_t checksum);
+  std::uint32_t count() const { return count_; }
+  std::uint64_t value() const;
+
+ private:
+  std::string bytes_;
+  std::uint32_t count_ = 0;
+};
+
+// The stored value: magic u32, version u32, XXH3-64 of the record, the record as codec.h encodes it.
+struct StoredManifest {
+  std::vector<std::byte> value;
+  std::uint64_t hash = 0;  // of the record; what the catalogue names
+};
+StoredManifest store_manifest(const protocol::ManifestRecord& record);
+
+struct ReadManifest {
+  protocol::ManifestRecord record;
+  std::uint64_t hash = 0;
+};
+// Nothing where the bytes are damaged, or are the manifest of another object or volume.
+std::optional<ReadManifest> read_manifest(std::span<const std::byte> value, ObjectId object, VolumeId volume);
+
+}  // namespace rotulus::memory_store

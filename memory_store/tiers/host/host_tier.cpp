@@ -1,0 +1,175 @@
+#include "memory_store/tiers/host/host_tier.h"
+
+#include "protocol/error.h"
+
+namespace rotulus::memory_store {
+namespace {
+
+std::uint64_t key_in_object(const BlockAddress& address) {
+  return std::uint64_t{address.layer} << 32 | address.block;
+}
+
+std::size_t count_slots(std::size_t block_bytes, std::size_t budget_bytes) {
+  const std::size_t count = budget_bytes / block_bytes;
+  if (count == 0) {
+    throw protocol::Error(
+        protocol::ErrorCode::invalid_argument,
+        fmt::format("a host budget of {} bytes does not hold one block of {} bytes", budget_bytes, block_bytes),
+        "host_budget_bytes");
+  }
+  return count;
+}
+
+}  // namespace
+
+HostTier::HostTier(std::size_t block_bytes, std::size_t budget_bytes, std::chrono::milliseconds write_timeout)
+    : block_bytes_(block_bytes),
+      budget_bytes_(budget_bytes),
+      write_timeout_(write_timeout),
+      arena_(block_bytes, count_slots(block_bytes, budget_bytes)),
+      residents_(budget_bytes / block_bytes),
+      candidates_(residents_.size()) {
+  free_.reserve(residents_.size());
+  for (std::size_t slot = residents_.size(); slot-- > 0;) free_.push_back(static_cast<Slot>(slot));
+}
+
+Slot HostTier::place(const BlockAddress& address) {
+  std::unique_lock lock(mutex_);
+  CHECK(!find(address), to_string(address));
+  std::optional<Slot> slot;
+  const auto may_go_on = [&] { return (slot = take_slot()).has_value() || unwritten_ == 0; };
+  if (!unpinned_.wait_for(lock, write_timeout_, may_go_on)) {
+    throw protocol::Error(
+        protocol::ErrorCode::unavailable,
+        fmt::format("host memory is full, and in {} ms the writer wrote none of {} blocks that wait for their volume",
+                    write_timeout_.count(), unwritten_));
+  }
+  if (!slot) {
+    throw protocol::Error(
+        protocol::ErrorCode::out_of_memory,
+        fmt::format("no room for {}: host budget {} bytes, {} blocks of {} bytes, all in use at once; give a larger "
+                    "--host-budget",
+                    to_string(address), budget_bytes_, residents_.size(), block_bytes_));
+  }
+  Resident& resident = residents_[*slot];
+  resident = Resident{.address = address};
+  index_[address.object][key_in_object(address)] = *slot;
+  resident.pins = 1;
+  ++pinned_;
+  return *slot;
+}
+
+std::optional<Slot> HostTier::pin(const BlockAddress& address) {
+  const std::lock_guard lock(mutex_);
+  const std::optional<Slot> slot = find(address);
+  if (slot) pin_locked(*slot);
+  return slot;
+}
+
+void HostTier::pin_resident(std::span<const BlockAddress> addresses, std::span<std::optional<Slot>> slots) {
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    slots[i] = find(addresses[i]);
+    if (slots[i]) pin_locked(*slots[i]);
+  }
+}
+
+void HostTier::unpin(std::span<const Slot> slots) {
+  {
+    const std::lock_guard lock(mutex_);
+    for (const Slot slot : slots) unpin_locked(slot);
+  }
+  unpinned_.notify_all();
+}
+
+bool HostTier::is_resident(const BlockAddress& address) const {
+  const std::lock_guard lock(mutex_);
+  return find(address).has_value();
+}
+
+void HostTier::begin_write(Slot slot) {
+  const std::lock_guard lock(mutex_);
+  CHECK(residents_[slot].pins > 0, slot);
+  ++unwritten_;
+}
+
+void HostTier::end_write(Slot slot) {
+  {
+    const std::lock_guard lock(mutex_);
+    --unwritten_;
+    unpin_locked(slot);
+  }
+  unpinned_.notify_all();
+}
+
+void HostTier::forget(Slot slot) {
+  const std::lock_guard lock(mutex_);
+  if (!residents_[slot].is_forgotten) forget_locked(slot);
+}
+
+void HostTier::forget(ObjectId object) {
+  const std::lock_guard lock(mutex_);
+  const auto found = index_.find(object);
+  if (found == index_.end()) return;
+  std::vector<Slot> slots;
+  for (const auto& [key, slot] : found->second) slots.push_back(slot);
+  for (const Slot slot : slots) forget_locked(slot);
+}
+
+HostTier::Usage HostTier::usage() const {
+  const std::lock_guard lock(mutex_);
+  return {.used_bytes = (residents_.size() - free_.size()) * block_bytes_,
+          .pinned_bytes = pinned_ * block_bytes_,
+          .budget_bytes = budget_bytes_,
+          .evicted_blocks = evicted_};
+}
+
+std::optional<Slot> HostTier::find(const BlockAddress& address) const {
+  const auto object = index_.find(address.object);
+  if (object == index_.end()) return std::nullopt;
+  const auto slot = object->second.find(key_in_object(address));
+  if (slot == object->second.end()) return std::nullopt;
+  return slot->second;
+}
+
+void HostTier::pin_locked(Slot slot) {
+  if (residents_[slot].pins++ > 0) return;
+  candidates_.forget(slot);
+  ++pinned_;
+}
+
+void HostTier::unpin_locked(Slot slot) {
+  CHECK(residents_[slot].pins > 0, slot);
+  if (--residents_[slot].pins > 0) return;
+  --pinned_;
+  if (residents_[slot].is_forgotten) {
+    free_.push_back(slot);
+  } else {
+    candidates_.track(slot);
+  }
+}
+
+void HostTier::forget_locked(Slot slot) {
+  Resident& resident = residents_[slot];
+  const auto object = index_.find(resident.address.object);
+  object->second.erase(key_in_object(resident.address));
+  if (object->second.empty()) index_.erase(object);
+  resident.is_forgotten = true;
+  if (resident.pins > 0) return;
+  candidates_.forget(slot);
+  free_.push_back(slot);
+}
+
+std::optional<Slot> HostTier::take_slot() {
+  if (free_.empty()) {
+    const std::optional<Slot> victim = candidates_.next();
+    if (!victim) return std::nullopt;
+    forget_locked(*victim);
+    ++evicted_;
+  }
+  const Slot slot = free_.back();
+  free_.pop_back();
+  return slot;
+}
+
+}  // namespace rotulus::memory_store

@@ -1,0 +1,92 @@
+// Blocks in host memory: which are there, who holds them, and which go when another needs the place.
+//
+// A block is resident in a slot. It has pins: of readers, of the one that fills or loads it, of the writer while it is
+// not yet on its volume. Without pins it may be evicted, least recently used first. A forgotten block is found no more;
+// its slot is free again when the last pin is gone.
+//
+// Invariants:
+//   1. slots in use · block bytes <= budget.
+//   2. A slot with pins is neither evicted nor given to another block.
+//   3. A slot without pins is either free or a candidate for eviction, and never both.
+//
+// Threads: safe. Bytes and header of a slot belong to whoever pins it; they are written only by the one that placed it,
+// before it shares the slot.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "memory_store/eviction.h"
+#include "memory_store/kv_block.h"
+#include "memory_store/tiers/host/arena.h"
+
+namespace rotulus::memory_store {
+
+class HostTier final {
+ public:
+  // Throws Error{invalid_argument} if the budget does not hold one block.
+  HostTier(std::size_t block_bytes, std::size_t budget_bytes, std::chrono::milliseconds write_timeout);
+
+  // A slot for a block that is not resident, pinned once; evicts, or waits for the writer, to make room. Its bytes are
+  // whatever lay there before. Throws Error{out_of_memory} with the numbers if nothing can leave.
+  Slot place(const BlockAddress& address);
+  std::optional<Slot> pin(const BlockAddress& address);
+  void pin_resident(std::span<const BlockAddress> addresses, std::span<std::optional<Slot>> slots);
+  void unpin(std::span<const Slot> slots);
+  bool is_resident(const BlockAddress& address) const;
+
+  // Between the two, the slot is counted as one that will lose a pin without anyone's doing but the writer's.
+  void begin_write(Slot slot);
+  void end_write(Slot slot);  // and unpins
+
+  void forget(Slot slot);
+  void forget(ObjectId object);
+
+  std::byte* bytes(Slot slot) const { return arena_.slot(slot); }
+  BlockHeader& header(Slot slot) { return residents_[slot].header; }  // magic 0 until the block is complete
+
+  struct Usage {
+    std::uint64_t used_bytes = 0;
+    std::uint64_t pinned_bytes = 0;
+    std::uint64_t budget_bytes = 0;
+    std::uint64_t evicted_blocks = 0;
+  };
+  Usage usage() const;
+
+ private:
+  struct Resident {
+    BlockAddress address;
+    BlockHeader header;
+    std::uint32_t pins = 0;
+    bool is_forgotten = false;
+  };
+
+  std::optional<Slot> find(const BlockAddress& address) const;
+  void pin_locked(Slot slot);
+  void unpin_locked(Slot slot);
+  void forget_locked(Slot slot);
+  std::optional<Slot> take_slot();
+
+  const std::size_t block_bytes_;
+  const std::size_t budget_bytes_;
+  const std::chrono::milliseconds write_timeout_;
+  mutable std::mutex mutex_;
+  std::condition_variable unpinned_;
+  HostArena arena_;
+  std::vector<Resident> residents_;  // by slot
+  std::vector<Slot> free_;
+  LeastRecentlyUsed candidates_;
+  std::unordered_map<ObjectId, std::unordered_map<std::uint64_t, Slot>> index_;  // object, then layer and block
+  std::size_t pinned_ = 0;
+  std::size_t unwritten_ = 0;
+  std::uint64_t evicted_ = 0;
+};
+
+}  // namespace rotulus::memory_store

@@ -1,0 +1,58 @@
+// What a child process does before it dies, each on the volume `directory`/volume. Objects 1, 2, 3 … as in TestObject.
+#include <unistd.h>
+
+#include <stdexcept>
+
+#include "tests/memory_store/support.h"
+
+namespace rotulus::memory_store {
+namespace {
+
+using Live = protocol::ReconcileVolume::Live;
+
+void write_three(KvStore& store, VolumeId volume) {
+  store.reconcile(volume, kStore, 1, {});
+  for (std::uint64_t id = 1; id <= 3; ++id) write_object(store, {.id = {id}}, volume, id);
+}
+
+void erase_second(KvStore& store, VolumeId volume) {
+  std::vector<Live> live;
+  for (const auto& [record, hash] : store.manifests(volume)) live.push_back({record.object, hash});
+  store.reconcile(volume, kStore, 4, live);
+  const ObjectId second{2};
+  store.erase({&second, 1}, 5);
+}
+
+void collect_second(KvStore& store, VolumeId volume) {
+  std::vector<Live> live;
+  for (const auto& [record, hash] : store.manifests(volume)) {
+    if (record.object != ObjectId{2}) live.push_back({record.object, hash});
+  }
+  store.reconcile(volume, kStore, 5, live);
+}
+
+}  // namespace
+
+int run_scenario(const std::string& scenario, const std::filesystem::path& directory) {
+  const auto store = open_store(make_config(directory / "volume", 64));
+  const VolumeId volume = only_volume(*store);
+  if (scenario == "open") return 0;
+  if (scenario == "hold") {
+    ::pause();
+  } else if (scenario == "write") {
+    write_three(*store, volume);
+  } else if (scenario == "erase") {
+    erase_second(*store, volume);
+  } else if (scenario == "collect") {
+    collect_second(*store, volume);
+  } else if (scenario == "write for ever") {
+    store->reconcile(volume, kStore, 1, {});
+    for (std::uint64_t id = 1;; ++id)
+      write_object(*store, {.id = {id}, .blocks = 1 + static_cast<std::uint32_t>(id % 7)}, volume, id);
+  } else {
+    throw std::logic_error("no scenario " + scenario);
+  }
+  return 0;
+}
+
+}  // namespace rotulus::memory_store

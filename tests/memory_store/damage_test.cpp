@@ -1,0 +1,193 @@
+// Flips bits and cuts files of a closed volume, opens it, and reads everything. What is read must be what was written
+// or be refused; and a volume with damaged objects must take new ones and let the damaged go.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <random>
+
+#include "protocol/error.h"
+#include "tests/memory_store/support.h"
+
+namespace rotulus::memory_store {
+namespace {
+
+namespace fs = std::filesystem;
+using Live = protocol::ReconcileVolume::Live;
+
+constexpr std::uint64_t kObjects = 3;
+
+TestObject object_of(std::uint64_t id) {
+  return {.id = {id}, .blocks = 8};
+}
+
+struct Pristine {
+  TemporaryDirectory directory;
+  VolumeId volume;
+  std::vector<Live> live;
+};
+
+// All in SST files, as a store leaves it that was closed in peace.
+void write_closed(Pristine& pristine) {
+  const auto store = open_store(make_config(pristine.directory / "volume", 64));
+  pristine.volume = only_volume(*store);
+  store->reconcile(pristine.volume, kStore, 1, {});
+  for (std::uint64_t id = 1; id <= kObjects; ++id) {
+    pristine.live.push_back({{id}, write_object(*store, object_of(id), pristine.volume, id)});
+  }
+}
+
+// The last object only in the WAL: its writer was killed when the commit was synced.
+void write_killed(Pristine& pristine) {
+  ASSERT_TRUE(wait_child(start_child("write", pristine.directory.path(), "commit.after_manifest=kill@3")).is_killed);
+  const TemporaryDirectory copy(TemporaryDirectory::Place::memory);  // opening changes files
+  fs::copy(pristine.directory / "volume", copy / "volume", fs::copy_options::recursive);
+  const auto store = open_store(make_config(copy / "volume", 64));
+  pristine.volume = only_volume(*store);
+  for (const auto& [record, hash] : store->manifests(pristine.volume)) pristine.live.push_back({record.object, hash});
+  ASSERT_EQ(pristine.live.size(), kObjects);
+}
+
+std::vector<fs::path> files_of(const fs::path& volume, const std::string& extension) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(volume / "rocksdb")) {
+    if (entry.path().extension() == extension && entry.file_size() > 0) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+void flip(const fs::path& path, std::uint64_t bit) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(static_cast<std::streamoff>(bit / 8));
+  const char byte = static_cast<char>(file.get() ^ 1 << bit % 8);
+  file.seekp(static_cast<std::streamoff>(bit / 8));
+  file.put(byte);
+}
+
+struct Outcome {
+  bool is_open = true;
+  std::size_t wrong = 0;
+  std::size_t damaged = 0;  // objects
+};
+
+// Opens a damaged copy, reads all, erases what is damaged, writes it anew under a fresh id, and reads all again.
+Outcome read_and_mend(const fs::path& directory, const Pristine& pristine, std::uint32_t blocks) {
+  Outcome outcome;
+  const auto store = KvStore::open(make_config(directory / "volume", 64));
+  if (!store->failed_volumes().empty()) {
+    outcome.is_open = false;
+    return outcome;
+  }
+  std::set<ObjectId> damaged;
+  for (const ObjectId id : store->reconcile(pristine.volume, kStore, 10, pristine.live).damaged) damaged.insert(id);
+  for (const Live& live : pristine.live) {
+    if (damaged.contains(live.object)) continue;
+    const ReadBack read = read_object(*store, {.id = live.object, .blocks = blocks}, pristine.volume);
+    outcome.wrong += read.wrong;
+    if (read.refused > 0) damaged.insert(live.object);
+  }
+  outcome.damaged = damaged.size();
+  std::uint64_t fresh = 100;
+  for (std::size_t i = 0; i < damaged.size(); ++i) {
+    write_object(*store, {.id = {fresh + i}, .blocks = blocks}, pristine.volume, 11);
+  }
+  store->erase(std::vector<ObjectId>(damaged.begin(), damaged.end()), 12);
+  for (std::size_t i = 0; i < damaged.size(); ++i) {
+    EXPECT_EQ(read_object(*store, {.id = {fresh + i}, .blocks = blocks}, pristine.volume).right, blocks * kLayers);
+  }
+  return outcome;
+}
+
+void expect_whole_after_mending(const fs::path& directory, const Pristine& pristine, std::size_t objects,
+                                std::uint32_t blocks) {
+  const auto store = open_store(make_config(directory / "volume", 64));
+  const auto manifests = store->manifests(pristine.volume);
+  EXPECT_EQ(manifests.size(), objects);
+  for (const auto& [record, hash] : manifests) {
+    EXPECT_EQ(read_object(*store, {.id = record.object, .blocks = blocks}, pristine.volume).right, blocks * kLayers);
+  }
+}
+
+void flip_bits(const Pristine& pristine, const std::string& extension, int flips, std::uint32_t blocks) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(fmt::format("seed {}", seed));
+  std::mt19937_64 random(seed);
+  std::size_t wrong = 0, detected = 0, not_open = 0;
+  for (int i = 0; i < flips; ++i) {
+    const TemporaryDirectory copy(TemporaryDirectory::Place::memory);
+    fs::copy(pristine.directory / "volume", copy / "volume", fs::copy_options::recursive);
+    const auto files = files_of(copy / "volume", extension);
+    ASSERT_FALSE(files.empty());
+    const fs::path& file = files[random() % files.size()];
+    const std::uint64_t bit = random() % (fs::file_size(file) * 8);
+    SCOPED_TRACE(fmt::format("bit {} of {}", bit, file.filename().string()));
+    flip(file, bit);
+    const Outcome outcome = read_and_mend(copy.path(), pristine, blocks);
+    wrong += outcome.wrong;
+    not_open += !outcome.is_open;
+    detected += outcome.damaged > 0;
+    if (outcome.is_open) expect_whole_after_mending(copy.path(), pristine, kObjects, blocks);
+    if (testing::Test::HasFailure()) break;
+  }
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_EQ(not_open, 0u) << "one bit of one file must not take the whole volume away";
+  EXPECT_GT(detected, static_cast<std::size_t>(flips) / 2);
+  std::printf("%d flips in %s: %zu detected and mended, %zu in bytes nobody reads, %zu wrong bytes served\n", flips,
+              extension.c_str(), detected, flips - detected, wrong);
+}
+
+TEST(Damage, OfOneBitInAnSstIsFoundNeverServedAndMended) {
+  Pristine pristine;
+  write_closed(pristine);
+  flip_bits(pristine, ".sst", 500, 8);
+}
+
+TEST(Damage, OfOneBitInAWalIsFoundNeverServedAndMended) {
+  Pristine pristine;
+  write_killed(pristine);
+  flip_bits(pristine, ".log", 250, 4);
+}
+
+TEST(Damage, OfAWalCutAnywhereLosesOnlyWhatLayInTheTail) {
+  Pristine pristine;
+  write_killed(pristine);
+  const auto wals = files_of(pristine.directory / "volume", ".log");
+  ASSERT_FALSE(wals.empty());
+  const std::uint64_t length = fs::file_size(wals.back());
+  std::size_t absent = 0;
+  const int cuts = 96;
+  for (int i = 0; i < cuts; ++i) {
+    const TemporaryDirectory copy(TemporaryDirectory::Place::memory);
+    fs::copy(pristine.directory / "volume", copy / "volume", fs::copy_options::recursive);
+    const std::uint64_t kept = length * static_cast<std::uint64_t>(i) / (cuts - 1);
+    SCOPED_TRACE(fmt::format("{} of {} bytes kept", kept, length));
+    fs::resize_file(copy / "volume/rocksdb" / wals.back().filename(), kept);
+    const Outcome outcome = read_and_mend(copy.path(), pristine, 4);
+    EXPECT_TRUE(outcome.is_open);
+    EXPECT_EQ(outcome.wrong, 0u);
+    EXPECT_TRUE(kept < length || outcome.damaged == 0);
+    absent += outcome.damaged > 0;
+    expect_whole_after_mending(copy.path(), pristine, kObjects, 4);
+    if (HasFailure()) break;
+  }
+  EXPECT_GT(absent, 0u);
+}
+
+TEST(Damage, OfAnSstThatIsGoneIsFoundAndMended) {
+  Pristine pristine;
+  write_closed(pristine);
+  for (const fs::path& file : files_of(pristine.directory / "volume", ".sst")) {
+    SCOPED_TRACE(file.filename().string());
+    const TemporaryDirectory copy(TemporaryDirectory::Place::memory);
+    fs::copy(pristine.directory / "volume", copy / "volume", fs::copy_options::recursive);
+    fs::remove(copy / "volume/rocksdb" / file.filename());
+    const Outcome outcome = read_and_mend(copy.path(), pristine, 8);
+    EXPECT_TRUE(outcome.is_open);
+    EXPECT_EQ(outcome.wrong, 0u);
+    EXPECT_GE(outcome.damaged, 1u);
+    expect_whole_after_mending(copy.path(), pristine, kObjects, 8);
+  }
+}
+
+}  // namespace
+}  // namespace rotulus::memory_store
