@@ -41,6 +41,7 @@ inline constexpr std::size_t kMaxMetadataBytes = 16u << 10;
 
 // Tokenizer.
 inline constexpr std::size_t kMaxPreTokenBytes = 64u << 20;
+inline constexpr std::size_t kMaxTokenizedDocuments = 16;  // begun and not ended; the one longest untouched is given up
 
 // Model files.
 inline constexpr std::size_t kMaxGgufEntries = 64u << 10;     // metadata keys, and tensors
