@@ -1,6 +1,6 @@
 // rotulus-logits: the logits of all positions of a prompt, and the keys and values as they were stored, for oracles.
 //
-//   rotulus-logits -m MODEL --ids IDS.json [--kv-type f16|f32] [--isa auto] --logits OUT.f32 [--kv OUT.bin]
+//   rotulus-logits -m MODEL --ids IDS.json [--kv-type f16|f32] [--isa automatic] --logits OUT.f32 [--kv OUT.bin]
 //
 // OUT.f32: float32 [positions][vocabulary]. OUT.bin: float32 [layers][2][positions][kv_heads * head_dim], keys
 // (rotated, as stored) then values. The prompt runs as a document does: prefill in steps, through the store.
@@ -30,7 +30,7 @@ using protocol::kBlockTokens;
 constexpr std::size_t kStepRows = 256;
 
 struct Arguments {
-  std::string model, ids, logits, kv, kv_type = "f16", isa = "auto", store;
+  std::string model, ids, logits, kv, kv_type = "f16", isa = "automatic", store;
 };
 
 std::vector<protocol::TokenId> read_ids(const std::string& path) {
@@ -150,7 +150,7 @@ int main(int argc, char** argv) {
   app.add_option("--logits", arguments.logits, "Output, float32 [positions][vocabulary]")->required();
   app.add_option("--kv", arguments.kv, "Output, float32 [layers][2][positions][kv_heads * head_dim]");
   app.add_option("--kv-type", arguments.kv_type, "f16 or f32")->check(CLI::IsMember({"f16", "f32"}));
-  app.add_option("--isa", arguments.isa, "auto, scalar, avx512");
+  app.add_option("--isa", arguments.isa, "automatic, scalar, avx512");
   CLI11_PARSE(app, argc, argv);
   try {
     return rotulus::run(arguments);
