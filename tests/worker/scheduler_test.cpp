@@ -24,7 +24,8 @@ class SchedulerTest : public ::testing::Test {
                     .context_length = 8192,
                     .vocabulary = tokenizer_.vocabulary_size(),
                     .step_tokens = 256,
-                    .holders = {{VolumeId{1}, 0}, {VolumeId{2}, 1}}},
+                    .holders = {{VolumeId{1}, 0}, {VolumeId{2}, 1}},
+                    .store = {}},
                    tokenizer_, [this](protocol::Message message) { events_.push_back(std::move(message)); }) {}
 
   void open(std::uint64_t id, std::size_t tokens, std::vector<protocol::ObjectRecord> chunks = {}) {
