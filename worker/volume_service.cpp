@@ -1,0 +1,59 @@
+#include "worker/volume_service.h"
+
+#include "protocol/codec.h"
+#include "protocol/error.h"
+#include "protocol/limits.h"
+
+namespace rotulus::worker {
+
+bool VolumeService::serve(const protocol::Message& message) {
+  if (const auto* piece = std::get_if<protocol::ReconcileVolume>(&message)) {
+    reconcile(*piece);
+  } else if (const auto* request = std::get_if<protocol::ListManifests>(&message)) {
+    list(*request);
+  } else if (const auto* erase = std::get_if<protocol::EraseObjects>(&message)) {
+    store_.erase(erase->objects, erase->catalogue_sequence);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void VolumeService::reconcile(const protocol::ReconcileVolume& piece) {
+  auto& live = live_[piece.volume];
+  live.insert(live.end(), piece.live.begin(), piece.live.end());
+  if (!piece.is_last) return;
+  protocol::VolumeReconciled reply;
+  reply.volume = piece.volume;
+  try {
+    const auto result = store_.reconcile(piece.volume, piece.store, piece.catalogue_sequence, live);
+    reply.damaged = result.damaged;
+    reply.collected_objects = result.collected_objects;
+  } catch (const protocol::Error& error) {
+    reply.refused = error.message();
+  }
+  live_.erase(piece.volume);
+  reply_(std::move(reply));
+}
+
+void VolumeService::list(const protocol::ListManifests& request) {
+  protocol::ManifestPage page;
+  page.volume = request.volume;
+  std::size_t bytes = 0;
+  for (auto& [record, hash] : store_.manifests(request.volume)) {
+    const std::size_t size = protocol::encode_record(record).size();
+    if (bytes > 0 && bytes + size > protocol::kMaxFrameBytes / 2) {
+      reply_(page);
+      page.records.clear();
+      page.hashes.clear();
+      bytes = 0;
+    }
+    page.records.push_back(std::move(record));
+    page.hashes.push_back(hash);
+    bytes += size;
+  }
+  page.is_last = true;
+  reply_(std::move(page));
+}
+
+}  // namespace rotulus::worker
