@@ -150,9 +150,11 @@ class SharedCounters final {
     std::lock_guard lock(mutex_);
     counters_ = counters;
   }
-  protocol::WorkerStats stats(const memory_store::KvStore& store) const {
+  protocol::Pong make_pong(const memory_store::KvStore& store) const {
     const auto kept = store.stats();
-    protocol::WorkerStats stats;
+    protocol::Pong pong;
+    pong.volumes = store.volumes();
+    protocol::WorkerStats& stats = pong.stats;
     stats.host_bytes_used = kept.host_bytes_used;
     stats.host_bytes_budget = kept.host_bytes_budget;
     stats.disk_bytes_used = kept.disk_bytes_used;
@@ -166,7 +168,7 @@ class SharedCounters final {
     stats.tokens_recomputed = counters_.tokens_recomputed;
     stats.steps = counters_.steps;
     stats.step_seconds = counters_.step_seconds;
-    return stats;
+    return pong;
   }
 
  private:
@@ -174,21 +176,21 @@ class SharedCounters final {
   RankEngine::Counters counters_;
 };
 
-// The control link as the engine sees it.
-class LinkSource final : public WorkSource {
+// The control link, with the engine's counters copied whenever the engine looks for work.
+class CountingSource final : public WorkSource {
  public:
-  LinkSource(ControlLink& link, const RankEngine& engine, SharedCounters& counters)
+  CountingSource(ControlLink& link, const RankEngine& engine, SharedCounters& counters)
       : link_(link), engine_(engine), counters_(counters) {}
-  std::vector<protocol::Message> take_work() override {
-    counters_.set(engine_.counters());
-    return link_.take_work();
-  }
+  std::vector<protocol::Message> take_work() override { return link_.take_work(); }
   std::uint64_t work_seen() override { return link_.work_seen(); }
   void park(std::uint64_t seen) override {
     counters_.set(engine_.counters());
     link_.park(seen);
   }
-  bool is_stopping() override { return link_.draining(); }
+  bool is_stopping() override {
+    counters_.set(engine_.counters());
+    return link_.is_stopping();
+  }
 
  private:
   ControlLink& link_;
@@ -220,18 +222,15 @@ void run(const Options& options, spdlog::logger& log) {
   ControlLink* to_coordinator = nullptr;
   const auto reply = [&](protocol::Message message) { to_coordinator->send(std::move(message)); };
   TextService text(tokenizer, chat_template.get(), reply);
-  VolumeService volumes(*store, reply);
+  VolumeService volumes(*store, reply, [&](const std::string& what) { log.error("volume_service {}", what); });
   ControlLink link({options.coordinator_host, options.coordinator_port, read_secret(options.secret_file)}, hello,
-                   {.on_service =
-                        [&](protocol::Message message) {
-                          if (!volumes.serve(message)) text.serve(std::move(message));
-                        },
-                    .on_lost = [&](const std::string& why) { end_group(log, why); },
-                    .stats = [&] { return counters.stats(*store); },
-                    .volumes = [&] { return store->volumes(); }});
+                   {.on_text = [&](protocol::Message message) { text.serve(std::move(message)); },
+                    .on_volume = [&](protocol::Message message) { volumes.serve(message); },
+                    .make_pong = [&] { return counters.make_pong(*store); },
+                    .on_lost = [&](const std::string& why) { end_group(log, why); }});
   to_coordinator = &link;
-  link.connect();
-  log.info("joined rank={} size={} epoch={} numerics={} threads={}", place.rank, place.size, link.epoch(),
+  const protocol::Welcome welcome = link.connect();
+  log.info("joined rank={} size={} epoch={} numerics={} threads={}", place.rank, place.size, welcome.epoch,
            hello.parameters.numerics_id, hello.threads);
 
   std::unique_ptr<Scheduler> scheduler;
@@ -242,10 +241,10 @@ void run(const Options& options, spdlog::logger& log) {
     config.vocabulary = model->hyperparameters.vocabulary;
     config.step_tokens = options.step_tokens;
     config.holders = engine.volume_holders();
-    config.store = link.store_id();
+    config.store = welcome.store;
     scheduler = std::make_unique<Scheduler>(config, tokenizer, reply);
   }
-  LinkSource source(link, engine, counters);
+  CountingSource source(link, engine, counters);
   try {
     serve_rank(*transport, engine, scheduler.get(), source);
   } catch (const protocol::Error& error) {

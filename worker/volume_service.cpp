@@ -6,17 +6,18 @@
 
 namespace rotulus::worker {
 
-bool VolumeService::serve(const protocol::Message& message) {
-  if (const auto* piece = std::get_if<protocol::ReconcileVolume>(&message)) {
-    reconcile(*piece);
-  } else if (const auto* request = std::get_if<protocol::ListManifests>(&message)) {
-    list(*request);
-  } else if (const auto* erase = std::get_if<protocol::EraseObjects>(&message)) {
-    store_.erase(erase->objects, erase->catalogue_sequence);
-  } else {
-    return false;
+void VolumeService::serve(const protocol::Message& message) {
+  if (const auto* piece = std::get_if<protocol::ReconcileVolume>(&message)) reconcile(*piece);
+  if (const auto* request = std::get_if<protocol::ListManifests>(&message)) list(*request);
+  if (const auto* request = std::get_if<protocol::EraseObjects>(&message)) erase(*request);
+}
+
+void VolumeService::erase(const protocol::EraseObjects& request) {
+  try {
+    store_.erase(request.objects, request.catalogue_sequence);
+  } catch (const protocol::Error& error) {
+    warn_(error.message());
   }
-  return true;
 }
 
 void VolumeService::reconcile(const protocol::ReconcileVolume& piece) {
@@ -40,7 +41,13 @@ void VolumeService::list(const protocol::ListManifests& request) {
   protocol::ManifestPage page;
   page.volume = request.volume;
   std::size_t bytes = 0;
-  for (auto& [record, hash] : store_.manifests(request.volume)) {
+  std::vector<std::pair<protocol::ManifestRecord, std::uint64_t>> manifests;
+  try {
+    manifests = store_.manifests(request.volume);
+  } catch (const protocol::Error& error) {
+    warn_(error.message());
+  }
+  for (auto& [record, hash] : manifests) {
     const std::size_t size = protocol::encode_record(record).size();
     if (bytes > 0 && bytes + size > protocol::kMaxFrameBytes / 2) {
       reply_(page);

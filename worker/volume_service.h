@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <string>
 #include <vector>
 
 #include "memory_store/kv_store.h"
@@ -14,18 +15,22 @@ namespace rotulus::worker {
 
 class VolumeService final {
  public:
-  VolumeService(memory_store::KvStore& store, std::function<void(protocol::Message)> reply)
-      : store_(store), reply_(std::move(reply)) {}
+  // `warn` is told what nobody waits for: an erase that failed (the objects are garbage, collected at the next opening).
+  VolumeService(memory_store::KvStore& store, std::function<void(protocol::Message)> reply,
+                std::function<void(const std::string&)> warn)
+      : store_(store), reply_(std::move(reply)), warn_(std::move(warn)) {}
 
-  // False: not a message about volumes. Failures are replies (VolumeReconciled::refused) or are logged by the store.
-  bool serve(const protocol::Message& message);
+  // Failures are replies (VolumeReconciled::refused, an empty last page) or warnings, never exceptions.
+  void serve(const protocol::Message& message);
 
  private:
   void reconcile(const protocol::ReconcileVolume& piece);
   void list(const protocol::ListManifests& request);
+  void erase(const protocol::EraseObjects& request);
 
   memory_store::KvStore& store_;
   std::function<void(protocol::Message)> reply_;
+  std::function<void(const std::string&)> warn_;
   std::map<protocol::VolumeId, std::vector<protocol::ReconcileVolume::Live>> live_;  // pieces so far
 };
 
