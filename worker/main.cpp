@@ -224,8 +224,8 @@ void run(const Options& options, spdlog::logger& log) {
   TextService text(tokenizer, chat_template.get(), reply);
   VolumeService volumes(*store, reply, [&](const std::string& what) { log.error("volume_service {}", what); });
   ControlLink link({options.coordinator_host, options.coordinator_port, read_secret(options.secret_file)}, hello,
-                   {.on_text = [&](protocol::Message message) { text.serve(std::move(message)); },
-                    .on_volume = [&](protocol::Message message) { volumes.serve(message); },
+                   {.on_text = [&](protocol::Message message) { text.handle(message); },
+                    .on_volume = [&](protocol::Message message) { volumes.handle(message); },
                     .make_pong = [&] { return counters.make_pong(*store); },
                     .on_lost = [&](const std::string& why) { end_group(log, why); }});
   to_coordinator = &link;

@@ -10,8 +10,8 @@ namespace {
 StepPlan agree_on_plan(Transport& transport, Scheduler* scheduler, WorkSource& source) {
   std::vector<std::byte> bytes;
   StepPlan plan;
+  const bool is_stopping = source.is_stopping();
   if (scheduler) {
-    const bool is_stopping = source.is_stopping();
     for (protocol::Message& message : source.take_work()) scheduler->accept(std::move(message));
     plan = scheduler->next_plan();
     if (is_stopping) plan.kind = StepPlan::Kind::stop;

@@ -18,7 +18,7 @@ class WorkSource {
   virtual std::vector<protocol::Message> take_work() = 0;  // rank 0, what has arrived, in order; never blocks
   virtual std::uint64_t work_seen() = 0;                   // the last one taken; other ranks: the last Wake
   virtual void park(std::uint64_t seen) = 0;               // until there is work beyond `seen`, or the end has come
-  virtual bool is_stopping() = 0;                          // rank 0: end the worker group after this step
+  virtual bool is_stopping() = 0;                          // asked before each step; rank 0's ends the worker group
 };
 
 // Runs until rank 0 stops the group. `scheduler` on rank 0 only. Throws Error{transport_lost}.

@@ -6,7 +6,7 @@
 
 namespace rotulus::worker {
 
-void VolumeService::serve(const protocol::Message& message) {
+void VolumeService::handle(const protocol::Message& message) {
   if (const auto* piece = std::get_if<protocol::ReconcileVolume>(&message)) reconcile(*piece);
   if (const auto* request = std::get_if<protocol::ListManifests>(&message)) list(*request);
   if (const auto* request = std::get_if<protocol::EraseObjects>(&message)) erase(*request);

@@ -21,7 +21,7 @@ class VolumeService final {
       : store_(store), reply_(std::move(reply)), warn_(std::move(warn)) {}
 
   // Failures are replies (VolumeReconciled::refused, an empty last page) or warnings, never exceptions.
-  void serve(const protocol::Message& message);
+  void handle(const protocol::Message& message);
 
  private:
   void reconcile(const protocol::ReconcileVolume& piece);
