@@ -22,6 +22,7 @@ StepPlan full_plan() {
   PlanCommit commit;
   commit.record.object = ObjectId{9};
   commit.record.context = ContextId{1};
+  commit.record.range = {0, 3};
   commit.record.token_ids = {1, 2, 3};
   commit.record.description.system = "be brief";
   commit.catalogue_sequence = 12;
