@@ -29,6 +29,9 @@ inline constexpr std::size_t kMaxJsonBodyBytes = 64u << 20;
 inline constexpr std::uint64_t kMaxDocumentBytes = 8ull << 30;
 inline constexpr std::size_t kMaxHeaderBytes = 8u << 10;
 inline constexpr std::size_t kMaxJsonDepth = 32;
+inline constexpr std::size_t kMaxJsonValues = 1u << 20;  // of one body; token ids in an array count as one
+inline constexpr std::size_t kMaxHeaderFields = 100;
+inline constexpr std::size_t kMaxHttpConnections = 1024;
 inline constexpr std::size_t kMaxStreamBufferBytes = 1u << 20;  // per event stream; a slower client is cut off
 
 // Requests.
@@ -38,6 +41,9 @@ inline constexpr std::size_t kMaxStopStringBytes = 1024;
 inline constexpr std::size_t kMaxRunningRequests = 64;
 inline constexpr std::size_t kMaxWaitingRequests = 512;
 inline constexpr std::size_t kMaxMetadataBytes = 16u << 10;
+inline constexpr std::size_t kMaxDisplayNameBytes = 1024;
+inline constexpr std::size_t kMaxSystemBytes = 256u << 10;    // travels in one frame with a piece of the document
+inline constexpr std::size_t kMaxTokenizeBytes = 512u << 10;  // of one /tokenize; documents go to /v1/contexts
 
 // Tokenizer.
 inline constexpr std::size_t kMaxPreTokenBytes = 64u << 20;

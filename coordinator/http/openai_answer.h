@@ -1,0 +1,64 @@
+// The bytes of an answer in OpenAI's forms, whole and in chunks. Knows no socket.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "coordinator/http/openai_request.h"
+
+namespace rotulus::coordinator::http {
+
+class OpenAiAnswer final {
+ public:
+  struct Identity {
+    std::string id;  // "chatcmpl-…", "cmpl-…"
+    std::int64_t created_unix_s = 0;
+    std::string model;
+    std::string system_fingerprint;  // or empty
+    bool numerics_changed = false;
+  };
+
+  OpenAiAnswer(const CompletionRequest& request, Identity identity);
+
+  // Tokens and the end, in order. What is added is in whole(), and in what the chunk functions are given.
+  void add(const protocol::AnswerToken& token);
+  void finish(protocol::FinishReason reason, std::string_view rest_of_text, const QueryUsage& usage,
+              const QueryTimings& timings);
+
+  // The whole answer. Requires finish().
+  std::string whole() const;
+
+  // Chunks of a stream.
+  std::string role_chunk() const;  // chat: the first
+  std::string token_chunk(
+      const protocol::AnswerToken& token) const;  // before add(token); "" where nothing is to be said
+  std::string text_chunk(std::string_view text) const;
+  std::string finish_chunk() const;
+  std::string usage_chunk() const;
+  std::string progress_chunk(std::uint64_t processed, std::uint64_t total, std::uint64_t cached,
+                             std::int64_t time_ms) const;
+
+ private:
+  bool is_chat() const { return kind_ == CompletionKind::chat; }
+  void begin(class JsonWriter& json, std::string_view object) const;
+  std::string chunk(std::string_view text, std::string_view delta, std::string_view logprobs,
+                    std::string_view finish_reason, std::string_view more) const;
+  std::string logprobs_json(const std::vector<protocol::AnswerToken>& tokens, std::size_t offset) const;
+  std::string usage_json() const;
+  std::string timings_json() const;
+
+  const CompletionKind kind_;
+  const bool wants_logprobs_;
+  const bool includes_usage_;
+  const std::uint32_t alternatives_;
+  const Identity identity_;
+  std::string text_;
+  std::size_t text_offset_ = 0;                // code points of the tokens added
+  std::vector<protocol::AnswerToken> tokens_;  // kept where log-probabilities are asked for
+  std::string finish_reason_;
+  QueryUsage usage_;
+  QueryTimings timings_;
+};
+
+}  // namespace rotulus::coordinator::http
