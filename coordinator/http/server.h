@@ -4,8 +4,8 @@
 // request is read, judged and answered by the handler its route names (router.h); what goes wrong is one OpenAI error
 // object under the right status. Nothing a client sends ends the process or holds a connection for ever.
 //
-// Threads: construct, call and destroy on the event loop's thread. Lifetime: everything passed in outlives the server;
-// join `file_pool` before the io_context goes. After stop(), run the loop until active_requests() is 0, or never again.
+// Threads: construct, call and destroy on the event loop's thread. Lifetime: everything passed in outlives the server
+// and its requests: after stop(), run the loop until active_requests() is 0 before any of it goes (or end the process).
 #pragma once
 
 #include <chrono>
