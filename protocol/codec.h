@@ -1,8 +1,8 @@
 // Messages and records to bytes (Cap'n Proto, one flat array, not packed) and back.
 //
 // Decoding never trusts its input: traversal and nesting limits are set, every count is checked against limits.h, and
-// anything that does not fit is Error{invalid_argument} naming the field; encoding checks the same limits. The same value
-// always gives the same bytes, so that a stored record can be named by its hash. Pure; safe anywhere.
+// anything that does not fit is Error{invalid_argument} naming the field; encoding checks the same limits. The same
+// value always gives the same bytes, so that a stored record can be named by its hash. Pure; safe anywhere.
 #pragma once
 
 #include <cstddef>

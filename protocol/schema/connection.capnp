@@ -1,4 +1,5 @@
-# Opening a connection and keeping it.  Coordinator: Challenge; worker: Hello; coordinator: Welcome, or Refusal and close.
+# Opening a connection and keeping it. The coordinator says Challenge, the worker Hello, the coordinator Welcome; or it
+# says Refusal and closes.
 @0xb44eadc0fa9b1f00;
 
 using Cxx = import "/capnp/c++.capnp";
