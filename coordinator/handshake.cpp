@@ -1,14 +1,9 @@
 #include "coordinator/handshake.h"
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/rand.h>
 
-#include <vector>
-
-#include "protocol/codec.h"
 #include "protocol/limits.h"
+#include "protocol/proof.h"
 
 namespace rotulus::coordinator {
 
@@ -22,32 +17,15 @@ protocol::Challenge make_challenge() {
   return challenge;
 }
 
-std::array<std::uint8_t, 32> make_proof(std::string_view secret, const protocol::Challenge& challenge,
-                                        const Hello& hello) {
-  Hello unproven = hello;
-  unproven.proof = {};
-  const std::vector<std::byte> encoded = protocol::encode(unproven);
-  std::vector<std::uint8_t> text(challenge.nonce.begin(), challenge.nonce.end());
-  for (const std::byte byte : encoded) text.push_back(static_cast<std::uint8_t>(byte));
-  std::array<std::uint8_t, 32> proof{};
-  unsigned int length = 0;
-  HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()), text.data(), text.size(), proof.data(), &length);
-  CHECK(length == proof.size(), length);
-  return proof;
-}
-
 std::optional<Refusal> find_refusal(std::string_view secret, const protocol::Challenge& challenge, const Hello& hello) {
   if (hello.protocol_version != protocol::kProtocolVersion) {
     return Refusal{ErrorCode::unsupported, fmt::format("the worker speaks protocol version {}, this coordinator {}; "
                                                        "start both from one build",
                                                        hello.protocol_version, protocol::kProtocolVersion)};
   }
-  if (!secret.empty()) {
-    const auto expected = make_proof(secret, challenge, hello);
-    if (CRYPTO_memcmp(expected.data(), hello.proof.data(), expected.size()) != 0) {
-      return Refusal{ErrorCode::unauthorized,
-                     "the worker's proof does not match: give it the coordinator's --secret-file"};
-    }
+  if (!secret.empty() && !protocol::is_proven(secret, challenge, hello)) {
+    return Refusal{ErrorCode::unauthorized,
+                   "the worker's proof does not match: give it the coordinator's --secret-file"};
   }
   if (hello.size == 0 || hello.size > protocol::kMaxRanks || hello.rank >= hello.size || hello.group == 0) {
     return Refusal{ErrorCode::invalid_argument, fmt::format("rank {} of {} in group {}: a group has 1 to {} ranks, and "

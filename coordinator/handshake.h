@@ -2,8 +2,6 @@
 // random nonce.
 #pragma once
 
-#include <array>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,10 +11,6 @@
 namespace rotulus::coordinator {
 
 protocol::Challenge make_challenge();
-
-// HMAC-SHA-256(secret, nonce | the encoded message with proof zero).
-std::array<std::uint8_t, 32> make_proof(std::string_view secret, const protocol::Challenge& challenge,
-                                        const protocol::Hello& hello);
 
 // Why a hello is turned away whatever the others said: version, proof (compared in constant time), impossible numbers.
 // An empty secret: none was asked for.

@@ -25,24 +25,31 @@ class TextService final : public GroupListener {
   void decode(std::vector<protocol::TokenId> ids, Cluster::PiecesDone done);
   void render(std::vector<protocol::ChatMessage> messages, Cluster::TextDone done);
 
-  // A document is one call with an answer to each of its pieces, in order.
+  // A document is one call with an answer to each of its pieces, in order; and each answer comes in one or more parts,
+  // of which the last says so. An error is the last.
+  using PartDone =
+      std::function<void(std::optional<protocol::Error>, const std::vector<protocol::TokenId>& ids, bool is_last)>;
   std::uint64_t begin_document() { return ++last_call_; }
-  void tokenize(protocol::TokenizeDocument piece, Cluster::IdsDone done);
+  void tokenize(protocol::TokenizeDocument piece, PartDone on_part);
 
   void on_message(const protocol::Message& message) override;
   void on_group_lost(const std::string& why) override;
 
  private:
-  // One of the two is given, or the error.
-  using Answered =
-      std::function<void(std::optional<protocol::Error>, const protocol::EncodedText*, const protocol::DecodedText*)>;
   struct Call {
     std::chrono::steady_clock::time_point deadline;
-    Answered answered;
+    PartDone on_part;         // a document's: each part as it comes
+    Cluster::IdsDone on_ids;  // the others: all parts together
+    Cluster::PiecesDone on_pieces;
+    std::vector<protocol::TokenId> ids;
+    std::string text;
+    std::vector<std::string> pieces;
   };
-  void call(std::uint64_t number, const protocol::Message& message, Answered answered);
-  void answer(std::uint64_t number, const std::optional<protocol::ErrorCode>& code, const std::string& message,
-              const protocol::EncodedText* encoded, const protocol::DecodedText* decoded);
+  void call(std::uint64_t number, const protocol::Message& message, Call call);
+  std::optional<Call> take(std::uint64_t number);
+  void on_encoded(const protocol::EncodedText& part);
+  void on_decoded(const protocol::DecodedText& part);
+  static void fail(const Call& call, const protocol::Error& error);
   void expire();
 
   EventLoop& loop_;

@@ -39,7 +39,7 @@ struct TokenizeJob::Run : std::enable_shared_from_this<Run> {
   void begin();
   void read_piece();
   void give(std::string bytes);
-  void take_ids(const std::vector<TokenId>& found);
+  void take_ids(const std::vector<TokenId>& found, bool is_last);
   void check_vocabulary(const std::vector<TokenId>& found) const;
   void store_pieces();
   void go_on();
@@ -49,6 +49,7 @@ struct TokenizeJob::Run : std::enable_shared_from_this<Run> {
 };
 
 void TokenizeJob::Run::begin() {
+  if (input.document.bytes == 0) return fail(Error(ErrorCode::invalid_argument, "the document is empty"));
   if (input.document.kind == SpoolKind::token_ids) {
     if (input.document.bytes % sizeof(TokenId) != 0) {
       return fail(Error(ErrorCode::invalid_argument,
@@ -77,20 +78,21 @@ void TokenizeJob::Run::read_piece() {
 }
 
 void TokenizeJob::Run::give(std::string bytes) {
-  if (input.document.kind == SpoolKind::token_ids) return take_ids(records::parse_token_ids(bytes));
+  if (input.document.kind == SpoolKind::token_ids) return take_ids(records::parse_token_ids(bytes), true);
   protocol::TokenizeDocument piece{.call = call, .is_first = !is_begun, .is_last = is_given};
   piece.frame = input.frame;
   piece.system = input.system;
   piece.bytes = std::move(bytes);
   is_begun = true;
-  texts.tokenize(std::move(piece),
-                 if_alive([](Run& self, const std::optional<Error>& error, const std::vector<TokenId>& found) {
+  texts.tokenize(std::move(piece), if_alive([](Run& self, const std::optional<Error>& error,
+                                               const std::vector<TokenId>& found, bool is_last) {
                    if (error) return self.fail(*error);
-                   self.take_ids(found);
+                   self.take_ids(found, is_last);
                  }));
 }
 
-void TokenizeJob::Run::take_ids(const std::vector<TokenId>& found) {
+// The ids of one piece of the document may come in parts.
+void TokenizeJob::Run::take_ids(const std::vector<TokenId>& found, bool is_last) {
   try {
     check_vocabulary(found);
   } catch (const Error& error) {
@@ -98,7 +100,8 @@ void TokenizeJob::Run::take_ids(const std::vector<TokenId>& found) {
   }
   token_count += found.size();
   ids.insert(ids.end(), found.begin(), found.end());
-  if (const auto error = check_window(token_count, is_given, input.capacity)) return fail(*error);
+  if (const auto error = check_window(token_count, is_given && is_last, input.capacity)) return fail(*error);
+  if (!is_last) return;
   if (ids.size() > kTokenIdsPerPiece) return store_pieces();
   go_on();
 }
@@ -130,7 +133,6 @@ void TokenizeJob::Run::store_pieces() {
 
 void TokenizeJob::Run::go_on() {
   if (!is_given) return read_piece();
-  if (token_count == 0) return fail(Error(ErrorCode::invalid_argument, "the document is empty"));
   finish();
 }
 
@@ -138,9 +140,10 @@ void TokenizeJob::Run::go_on() {
 void TokenizeJob::Run::stop_tokenizer() {
   if (!is_begun || is_given) return;
   is_given = true;
-  texts.tokenize({.call = call, .is_first = false, .is_last = true}, [](const auto&, const auto&) {});
+  texts.tokenize({.call = call, .is_first = false, .is_last = true}, [](const auto&, const auto&, bool) {});
 }
 
+// Whoever is told may destroy the job, and with it the callback.
 void TokenizeJob::Run::fail(const Error& error) {
   const Done callback = done;
   callback(error, {});

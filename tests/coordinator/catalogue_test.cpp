@@ -18,12 +18,9 @@ namespace {
 class OpenCatalogue {
  public:
   explicit OpenCatalogue(const std::filesystem::path& path, bool may_replace = false)
-      : loop_(make_event_loop(io_, files_)), catalogue(Catalogue::open(path, *loop_, log_, may_replace)) {}
-  ~OpenCatalogue() { files_.join(); }
+      : catalogue(Catalogue::open(path, loop_.loop(), log_, may_replace)) {}
 
-  void run_until(const bool& is_done) {
-    while (!is_done) io_.run_one();
-  }
+  void run_until(const bool& is_done) { loop_.run_until(is_done); }
   std::optional<protocol::Error> commit(CatalogueBatch batch, Catalogue::Kind kind = Catalogue::Kind::record) {
     bool is_done = false;
     std::optional<protocol::Error> result;
@@ -36,11 +33,8 @@ class OpenCatalogue {
   }
 
  private:
-  boost::asio::io_context io_{1};
-  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_{io_.get_executor()};
-  boost::asio::thread_pool files_{1};
   RecordingLog log_;
-  std::unique_ptr<EventLoop> loop_;
+  ManualLoop loop_;
 
  public:
   std::unique_ptr<Catalogue> catalogue;

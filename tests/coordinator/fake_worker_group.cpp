@@ -11,9 +11,10 @@
 #include <deque>
 #include <thread>
 
-#include "coordinator/handshake.h"
 #include "protocol/codec.h"
 #include "protocol/framing.h"
+#include "protocol/limits.h"
+#include "protocol/proof.h"
 
 namespace rotulus::coordinator::testing {
 
@@ -119,6 +120,7 @@ struct FakeWorkerGroup::State {
   void reconcile(std::uint32_t rank, const protocol::ReconcileVolume& piece);
   void list(std::uint32_t rank, VolumeId volume);
   void erase(const protocol::EraseObjects& erased);
+  void send_in_parts(protocol::EncodedText whole);
   bool handle_text(const Message& message);
   void handle_work(const Message& message);
   void work();
@@ -138,7 +140,7 @@ bool FakeWorkerGroup::State::say_hello(std::uint32_t rank) {
   hello.volumes = volume_states(rank);
   if (options.before_hello) options.before_hello(hello);
   if (!options.secret.empty()) {
-    hello.proof = make_proof(options.secret, std::get<protocol::Challenge>(*challenge), hello);
+    hello.proof = protocol::make_proof(options.secret, std::get<protocol::Challenge>(*challenge), hello);
   }
   {
     const std::lock_guard lock(mutex);
@@ -255,6 +257,17 @@ void FakeWorkerGroup::State::erase(const protocol::EraseObjects& erased) {
   }
 }
 
+void FakeWorkerGroup::State::send_in_parts(protocol::EncodedText whole) {
+  std::vector<TokenId> rest = std::move(whole.ids);
+  do {
+    const auto count = static_cast<std::ptrdiff_t>(std::min(rest.size(), protocol::kTokenIdsPerMessage));
+    whole.ids.assign(rest.begin(), rest.begin() + count);
+    rest.erase(rest.begin(), rest.begin() + count);
+    whole.is_last = rest.empty();
+    send(0, whole);
+  } while (!rest.empty());
+}
+
 bool FakeWorkerGroup::State::handle_text(const Message& message) {
   const auto ids_of = [](const std::string& bytes) {
     std::vector<TokenId> ids;
@@ -265,11 +278,11 @@ bool FakeWorkerGroup::State::handle_text(const Message& message) {
     counts.bytes_tokenized += piece->bytes.size();
     protocol::EncodedText reply{.call = piece->call, .ids = ids_of(piece->bytes)};
     if (piece->is_first && piece->frame == protocol::Frame::chat) reply.ids.insert(reply.ids.begin(), {1, 2});
-    send(0, reply);
+    send_in_parts(reply);
   } else if (const auto* encode = std::get_if<protocol::EncodeText>(&message)) {
     std::string text = encode->text;
     for (const protocol::ChatMessage& said : encode->messages) text += said.content;
-    send(0, protocol::EncodedText{.call = encode->call, .ids = ids_of(text)});
+    send_in_parts({.call = encode->call, .ids = ids_of(text)});
   } else if (const auto* decode = std::get_if<protocol::DecodeTokens>(&message)) {
     protocol::DecodedText reply{.call = decode->call};
     for (const TokenId id : decode->ids) reply.pieces.push_back(std::string(1, static_cast<char>(id)));

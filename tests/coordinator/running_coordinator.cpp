@@ -3,6 +3,11 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <thread>
+
 namespace rotulus::coordinator::testing {
 
 TemporaryDirectory::TemporaryDirectory() {
@@ -40,10 +45,35 @@ bool eventually(const std::function<bool()>& condition) {
   return true;
 }
 
+struct ManualLoop::State {
+  boost::asio::io_context io{1};
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{io.get_executor()};
+  boost::asio::thread_pool files{1};
+  std::unique_ptr<EventLoop> loop = make_event_loop(io, files);
+};
+
+ManualLoop::ManualLoop() : state_(std::make_unique<State>()) {}
+ManualLoop::~ManualLoop() {
+  state_->files.join();
+}
+EventLoop& ManualLoop::loop() {
+  return *state_->loop;
+}
+void ManualLoop::run_until(const bool& is_done) {
+  while (!is_done) state_->io.run_one();
+}
+
+struct RunningCoordinator::Threads {
+  boost::asio::io_context io{1};
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{io.get_executor()};
+  boost::asio::thread_pool files{1};
+  std::thread loop;
+};
+
 RunningCoordinator::RunningCoordinator(std::filesystem::path store, CoordinatorOptions options)
-    : loop_(std::make_unique<MovableClock>(make_event_loop(io, files))),
-      store_(std::move(store)),
-      work_(io.get_executor()) {
+    : threads_(std::make_unique<Threads>()),
+      loop_(std::make_unique<MovableClock>(make_event_loop(threads_->io, threads_->files))),
+      store_(std::move(store)) {
   catalogue = Catalogue::open(store_ / "catalogue", *loop_, log_, options.rebuild);
   MembershipConfig config{.secret = options.secret, .must_rebuild = options.rebuild && catalogue->is_empty()};
   config.heartbeat_interval = options.heartbeat_interval;
@@ -62,21 +92,20 @@ RunningCoordinator::RunningCoordinator(std::filesystem::path store, CoordinatorO
   membership->add_listener(*texts);
   membership->add_listener(*contexts);
   membership->add_listener(*queries);
-  membership->start(io, *contexts);
+  membership->start(threads_->io, *contexts);
   port_ = membership->port();
-  thread_ = std::thread([this] { io.run(); });
+  threads_->loop = std::thread([this] { threads_->io.run(); });
 }
 
 RunningCoordinator::~RunningCoordinator() {
   for (const auto& record : asked_) drop(*record);
-  io.stop();
-  thread_.join();
-  files.join();
+  threads_->io.stop();
+  threads_->loop.join();
+  threads_->files.join();
 }
 
 ContextId RunningCoordinator::submit(const std::string& text, protocol::ContextDescription description,
                                      SpoolKind kind) {
-  if (description.display_name.empty()) description.display_name = "a document";
   SpoolWriter writer(store_ / "spool", kind);
   writer.append(text);
   const SpooledDocument document = writer.finish();

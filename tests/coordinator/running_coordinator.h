@@ -4,15 +4,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <filesystem>
 #include <future>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "coordinator/cluster_service.h"
@@ -65,6 +61,19 @@ class MovableClock final : public EventLoop {
  private:
   std::unique_ptr<EventLoop> loop_;
   std::atomic<std::int64_t> offset_ms_ = 0;
+};
+
+// An event loop that the test runs itself. Boost stays in the .cpp file.
+class ManualLoop final {
+ public:
+  ManualLoop();
+  ~ManualLoop();
+  EventLoop& loop();
+  void run_until(const bool& is_done);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 struct CoordinatorOptions {
@@ -127,17 +136,16 @@ class RunningCoordinator final {
   void wait_until_ready();
   std::string metrics();
 
-  // Everything that main.cpp makes, in its order.
-  boost::asio::io_context io{1};
-  boost::asio::thread_pool files{1};
-
  private:
+  struct Threads;
+  std::unique_ptr<Threads> threads_;
   RecordingLog log_;
   std::unique_ptr<MovableClock> loop_;
   std::filesystem::path store_;
   std::vector<std::shared_ptr<QueryRecord>> asked_;  // their queries end before the services do
 
  public:
+  // What main.cpp makes, in its order; for use on the loop.
   Metrics metrics_;
   std::unique_ptr<Catalogue> catalogue;
   std::unique_ptr<Membership> membership;
@@ -147,9 +155,7 @@ class RunningCoordinator final {
   std::unique_ptr<ClusterService> cluster_service;
 
  private:
-  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   std::uint16_t port_ = 0;
-  std::thread thread_;
 };
 
 // Until the condition holds; fails the test after 20 s.

@@ -1,0 +1,278 @@
+// Answers, checked against what the fake model must say: a hash of the context, the question and the answer so far.
+#include <gtest/gtest.h>
+
+#include "tests/coordinator/running_coordinator.h"
+
+namespace rotulus::coordinator::testing {
+namespace {
+
+using protocol::ErrorCode;
+using protocol::TokenId;
+
+std::vector<TokenId> ids_of(const std::string& text) {
+  std::vector<TokenId> ids;
+  for (const char byte : text) ids.push_back(static_cast<unsigned char>(byte));
+  return ids;
+}
+
+std::vector<TokenId> expected_answer(std::vector<TokenId> before, std::size_t count) {
+  std::vector<TokenId> answer;
+  for (std::size_t i = 0; i < count; ++i) {
+    answer.push_back(fake_next_token(before));
+    before.push_back(answer.back());
+  }
+  return answer;
+}
+
+class QueriesTest : public ::testing::Test {
+ protected:
+  TemporaryDirectory directory_;
+  FakeDisk disk_;
+  std::uint64_t last_group_ = 0;
+
+  std::unique_ptr<FakeWorkerGroup> start_group(const RunningCoordinator& coordinator, FakeGroupOrders orders = {}) {
+    return std::make_unique<FakeWorkerGroup>(
+        disk_, FakeGroupOptions{.port = coordinator.port(), .group = ++last_group_}, orders);
+  }
+  static protocol::ContextDescription raw() {
+    protocol::ContextDescription description;
+    description.frame = protocol::Frame::raw;
+    return description;
+  }
+  ContextId make_context(RunningCoordinator& coordinator, const std::string& text) {
+    const ContextId id = coordinator.submit(text, raw());
+    coordinator.wait_for(id, ContextStatus::completed);
+    return id;
+  }
+  static void wait_for_end(const QueryRecord& record) {
+    ASSERT_TRUE(eventually([&] { return record.is_ended(); }));
+  }
+  static void expect_error(const QueryRecord& record, ErrorCode code, const std::string& part) {
+    wait_for_end(record);
+    ASSERT_TRUE(record.failed);
+    EXPECT_EQ(record.failed->code(), code) << record.failed->message();
+    EXPECT_NE(record.failed->message().find(part), std::string::npos) << record.failed->message();
+  }
+};
+
+TEST_F(QueriesTest, AnswersBehindAContext) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const ContextId id = make_context(coordinator, "the document ");
+  const auto record = coordinator.ask({.context = id, .prompt = std::string("what?"), .max_tokens = 10});
+  wait_for_end(*record);
+  ASSERT_TRUE(record->finished) << record->failed->message();
+  EXPECT_EQ(record->tokens, expected_answer(ids_of("the document what?"), 10));
+  EXPECT_EQ(record->finished->prompt_tokens, 18u);
+  EXPECT_EQ(record->finished->cached_tokens, 13u);
+  EXPECT_EQ(record->finished->completion_tokens, 10u);
+  EXPECT_NE(coordinator.metrics().find("rotulus_generation_tokens_total 10"), std::string::npos);
+}
+
+// All but its last token are computed on the road of every context.
+TEST_F(QueriesTest, AnswersAPromptWithoutAContext) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const std::string prompt(5000, 'x');
+  const auto record = coordinator.ask({.prompt = prompt, .max_tokens = 4});
+  wait_for_end(*record);
+  ASSERT_TRUE(record->finished) << record->failed->message();
+  EXPECT_EQ(record->tokens, expected_answer(ids_of(prompt), 4));
+  EXPECT_EQ(record->started->prompt_tokens, 5000u);
+  EXPECT_EQ(record->started->cached_tokens, 0u);
+  EXPECT_EQ(record->progress.back(), 4999u);
+  EXPECT_EQ(group->counts().tokens_computed, 4999u);
+}
+
+TEST_F(QueriesTest, AnswersAPromptOfOneToken) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const auto record = coordinator.ask({.prompt = std::vector<TokenId>{65}, .max_tokens = 3});
+  wait_for_end(*record);
+  EXPECT_EQ(record->tokens, expected_answer({65}, 3));
+  EXPECT_EQ(group->counts().chunks_asked, 0u);
+}
+
+TEST_F(QueriesTest, ForgetsAPromptsContextAfterItsTimeToLive) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const auto record = coordinator.ask({.prompt = std::string("a prompt"), .max_tokens = 3});
+  wait_for_end(*record);
+  const auto objects = [&] {
+    const std::lock_guard lock(disk_.mutex);
+    return disk_.volumes[protocol::VolumeId{11}].objects.size();
+  };
+  EXPECT_EQ(objects(), 1u);
+  EXPECT_TRUE(coordinator.on_loop([](auto& self) { return self.contexts->list(std::nullopt, 10); }).empty());
+  coordinator.clock().advance(std::chrono::seconds(299));
+  coordinator.on_loop([](auto& self) { self.contexts->expire(); });
+  EXPECT_EQ(objects(), 1u);
+  coordinator.clock().advance(std::chrono::seconds(2));
+  coordinator.on_loop([](auto& self) { self.contexts->expire(); });
+  EXPECT_TRUE(eventually([&] { return objects() == 0; }));
+}
+
+TEST_F(QueriesTest, UsesWhatIsLeftOfTheWindowWhenNoMaximumIsGiven) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const ContextId id = make_context(coordinator, std::string(8180, 'a'));
+  const auto record = coordinator.ask({.context = id, .prompt = std::string("why")});
+  wait_for_end(*record);
+  EXPECT_EQ(record->finished->completion_tokens, 8192u - 8180u - 3u);
+}
+
+TEST_F(QueriesTest, RefusesWithTheNumbersWhatDoesNotFitTheWindow) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const ContextId id = make_context(coordinator, std::string(8180, 'a'));
+  expect_error(*coordinator.ask({.context = id, .prompt = std::string("why"), .max_tokens = 10}),
+               ErrorCode::context_length_exceeded, "8183 tokens (8180 of the context, 3 of the question)");
+  expect_error(*coordinator.ask({.context = id, .prompt = std::string("why, and how?")}),
+               ErrorCode::context_length_exceeded, "8193");
+  expect_error(*coordinator.ask({.prompt = std::string(9000, 'a')}), ErrorCode::context_length_exceeded, "9000 tokens");
+  EXPECT_EQ(group->counts().answers_started, 0u);
+}
+
+TEST_F(QueriesTest, RefusesWhatCannotBeAsked) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator, {.stall_computing_at = 4096});
+  const ContextId raw_context = make_context(coordinator, "raw");
+  expect_error(*coordinator.ask({.context = ContextId{12345}, .prompt = std::string("?")}), ErrorCode::not_found,
+               "ctx_0000000000003039");
+  expect_error(*coordinator.ask({.context = raw_context, .prompt = std::vector<protocol::ChatMessage>{{"user", "?"}}}),
+               ErrorCode::invalid_argument, "raw");
+  expect_error(*coordinator.ask({.prompt = std::string()}), ErrorCode::invalid_argument, "no token");
+  expect_error(*coordinator.ask({.prompt = std::vector<TokenId>{1, 256}}), ErrorCode::invalid_argument, "vocabulary");
+  expect_error(*coordinator.ask({.prompt = std::string(2u << 20, 'a')}), ErrorCode::payload_too_large, "1 MiB");
+
+  const ContextId unfinished = coordinator.submit(std::string(6000, 'a'), raw());
+  ASSERT_TRUE(eventually([&] { return coordinator.find(unfinished)->progress.processed == 4096; }));
+  expect_error(*coordinator.ask({.context = unfinished, .prompt = std::string("?")}), ErrorCode::conflict,
+               "4096 of 6000 tokens");
+}
+
+TEST_F(QueriesTest, GoesOnWithTheSameTokensWhenTheGroupIsLost) {
+  RunningCoordinator coordinator(directory_.path());
+  auto group = start_group(coordinator, {.stall_answers_at = 7});
+  const ContextId id = make_context(coordinator, std::string(5000, 'd'));
+  const auto record = coordinator.ask({.context = id, .prompt = std::string("what?"), .max_tokens = 20});
+  ASSERT_TRUE(eventually([&] { return record->tokens_now().size() == 7; }));
+  group->kill();
+  ASSERT_TRUE(eventually([&] { return !coordinator.cluster().is_ready; }));
+  group = start_group(coordinator);
+  wait_for_end(*record);
+  ASSERT_TRUE(record->finished) << record->failed->message();
+  EXPECT_EQ(record->tokens, expected_answer(ids_of(std::string(5000, 'd') + "what?"), 20));
+  EXPECT_GE(record->waits, 1u);
+  EXPECT_EQ(group->counts().chunks_asked, 0u);
+}
+
+TEST_F(QueriesTest, GoesOnWithTheSameTokensWhenItsContextIsRepaired) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator, {.stall_answers_at = 7});
+  const ContextId id = make_context(coordinator, std::string(5000, 'd'));
+  const auto record = coordinator.ask({.context = id, .prompt = std::string("what?"), .max_tokens = 20});
+  ASSERT_TRUE(eventually([&] { return record->tokens_now().size() == 7; }));
+  {
+    const std::lock_guard lock(disk_.mutex);
+    disk_.volumes[protocol::VolumeId{11}].objects.begin()->second.is_damaged = true;
+  }
+  group->order({});
+  wait_for_end(*record);
+  ASSERT_TRUE(record->finished) << record->failed->message();
+  EXPECT_EQ(record->tokens, expected_answer(ids_of(std::string(5000, 'd') + "what?"), 20));
+  EXPECT_EQ(group->counts().tokens_recomputed, 4096u);
+  EXPECT_EQ(coordinator.find(id)->chunks_repaired, 1u);
+  EXPECT_EQ(coordinator.find(id)->status, ContextStatus::completed);
+}
+
+TEST_F(QueriesTest, WaitsForWorkersButNotForEver) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto record = coordinator.ask({.prompt = std::string("anybody there?")});
+  ASSERT_TRUE(eventually([&] {
+    const std::lock_guard lock(record->mutex);
+    return record->waits > 0;
+  }));
+  EXPECT_FALSE(record->is_ended());
+  coordinator.clock().advance(protocol::kWorkerGroupTimeout);
+  expect_error(*record, ErrorCode::unavailable, "waiting for workers");
+}
+
+TEST_F(QueriesTest, StopsTheWorkersWhenTheClientGoesAway) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator, {.stall_answers_at = 3});
+  const auto record = coordinator.ask({.prompt = std::vector<TokenId>{65}, .max_tokens = 100});
+  ASSERT_TRUE(eventually([&] { return record->tokens_now().size() == 3; }));
+  coordinator.drop(*record);
+  EXPECT_TRUE(eventually([&] { return group->counts().answers_cancelled == 1; }));
+  group->order({});
+  EXPECT_FALSE(record->is_ended());
+}
+
+TEST_F(QueriesTest, ComputesAPromptNoFurtherWhenTheClientGoesAway) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator, {.stall_computing_at = 1024});
+  const auto record = coordinator.ask({.prompt = std::string(5000, 'x'), .max_tokens = 4});
+  ASSERT_TRUE(eventually([&] {
+    const std::lock_guard lock(record->mutex);
+    return !record->progress.empty() && record->progress.back() == 1024;
+  }));
+  coordinator.drop(*record);
+  coordinator.wait_for(coordinator.submit("next", raw()), ContextStatus::completed);
+  EXPECT_EQ(group->counts().tokens_computed, 1028u);
+  EXPECT_EQ(coordinator.on_loop([](auto& self) { return self.contexts->count_by_status().at("queued"); }), 0u);
+}
+
+TEST_F(QueriesTest, LetsTheRestWaitAndRefusesBeyondThat) {
+  RunningCoordinator coordinator(directory_.path(), {.max_running = 2, .max_waiting = 1});
+  const auto group = start_group(coordinator, {.stall_answers_at = 1});
+  const QueryRequest request{.prompt = std::vector<TokenId>{65}, .max_tokens = 2};
+  std::vector<std::shared_ptr<QueryRecord>> records;
+  for (int i = 0; i < 3; ++i) records.push_back(coordinator.ask(request));
+  ASSERT_TRUE(eventually([&] { return records[0]->tokens_now().size() + records[1]->tokens_now().size() == 2; }));
+  EXPECT_EQ(records[2]->tokens_now().size(), 0u);
+  EXPECT_EQ(coordinator.on_loop([](auto& self) { return self.queries->waiting(); }), 1u);
+  expect_error(*coordinator.ask(request), ErrorCode::unavailable, "try again later");
+  group->order({});
+  for (const auto& record : records) wait_for_end(*record);
+  EXPECT_TRUE(records[2]->finished);
+}
+
+TEST_F(QueriesTest, EndsWithItsContext) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator, {.stall_answers_at = 1});
+  const ContextId id = make_context(coordinator, "the document");
+  const auto record = coordinator.ask({.context = id, .prompt = std::string("?"), .max_tokens = 5});
+  ASSERT_TRUE(eventually([&] { return record->tokens_now().size() == 1; }));
+  EXPECT_FALSE(coordinator.erase(id));
+  expect_error(*record, ErrorCode::not_found, protocol::to_string(id));
+}
+
+TEST_F(QueriesTest, AreUnavailableWhileAVolumeOfTheirContextIsAbsent) {
+  RunningCoordinator coordinator(directory_.path());
+  auto group = start_group(coordinator);
+  const ContextId id = make_context(coordinator, "the document");
+  group->kill();
+  FakeGroupOptions one_rank{.port = coordinator.port(), .group = ++last_group_, .size = 1};
+  one_rank.volumes = {protocol::VolumeId{11}};
+  group = std::make_unique<FakeWorkerGroup>(disk_, one_rank);
+  ASSERT_TRUE(eventually([&] { return coordinator.cluster().is_ready && coordinator.cluster().ranks.size() == 1; }));
+  expect_error(*coordinator.ask({.context = id, .prompt = std::string("?")}), ErrorCode::unavailable,
+               fmt::format("{}", protocol::VolumeId{12}));
+}
+
+TEST_F(QueriesTest, FinishesWhatRunsWhenItIsDrained) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator, {.stall_answers_at = 1});
+  const auto record = coordinator.ask({.prompt = std::vector<TokenId>{65}, .max_tokens = 3});
+  ASSERT_TRUE(eventually([&] { return record->tokens_now().size() == 1; }));
+  std::promise<void> drained;
+  coordinator.on_loop([&](auto& self) { self.queries->drain(std::chrono::seconds(30), [&] { drained.set_value(); }); });
+  expect_error(*coordinator.ask({.prompt = std::vector<TokenId>{65}}), ErrorCode::unavailable, "shutting down");
+  group->order({});
+  drained.get_future().get();
+  EXPECT_EQ(record->tokens, expected_answer({65}, 3));
+}
+
+}  // namespace
+}  // namespace rotulus::coordinator::testing
