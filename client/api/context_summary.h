@@ -25,12 +25,12 @@ struct ContextSummary {
 };
 
 // Throw Error{unavailable} for what is no context object, no page of them, or no JSON.
-ContextSummary parse_context(std::string_view json);
+ContextSummary parse_context(std::string_view text);
 
 struct ContextPage {
   std::vector<ContextSummary> contexts;
   bool has_more = false;
 };
-ContextPage parse_context_page(std::string_view json);
+ContextPage parse_context_page(std::string_view text);
 
 }  // namespace rotulus::client

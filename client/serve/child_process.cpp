@@ -57,7 +57,7 @@ void OutputLines::finish() {
   if (!line_.empty()) take(std::exchange(line_, {}));
 }
 
-void OutputLines::take(std::string line) {
+void OutputLines::take(const std::string& line) {
   bool is_rule = line.size() >= 20 && line.find_first_not_of('-') == std::string::npos;
   if (is_rule)
     in_banner_ = !in_banner_;

@@ -27,7 +27,7 @@ class OutputLines final {
   const std::string& last_words() const { return last_words_; }
 
  private:
-  void take(std::string line);
+  void take(const std::string& line);
 
   std::function<void(std::string_view)> on_line_;
   std::string line_;
