@@ -18,8 +18,8 @@ PASS_KEY = "48261"
 PLANTED = f"The pass key is {PASS_KEY}. Remember it. {PASS_KEY} is the pass key."
 QUESTIONS = [
     "What is the pass key in the text above? Answer with the number.",
-    "Who was Ruth's mother in law?",
-    "Which city was Jonah sent to?",
+    "Whom did Ruth marry?",
+    "How long was Jonah in the belly of the fish?",
 ]
 LONG_QUESTION = "Tell the story of Jonah."
 
