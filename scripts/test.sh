@@ -35,7 +35,7 @@ ctest --test-dir build/release --output-on-failure --timeout 900 --no-tests=erro
   --output-junit "$results/ctest-release.xml" </dev/null
 
 say "C++ tests (dev: ASan, UBSan)"
-dev_programs=(protocol_tests client_tests memory_store_tests coordinator_tests worker_tests)
+dev_programs=(protocol_tests client_tests memory_store_tests coordinator_tests coordinator_http_tests worker_tests)
 if build_preset dev "${dev_programs[@]}"; then
   for program in "${dev_programs[@]}"; do
     touch "$results/dev-$program.xml"
