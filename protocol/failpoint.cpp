@@ -1,5 +1,6 @@
 #include "protocol/failpoint.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -45,12 +46,23 @@ std::vector<std::unique_ptr<Failpoint>> read_environment() {
   return points;
 }
 
+// False where a process before this one has fired it.
+bool is_first(std::string_view name) {
+  const char* folder = std::getenv("ROTULUS_FAILPOINT_MARKS");
+  if (folder == nullptr) return true;
+  const std::string path = fmt::format("{}/{}", folder, name);
+  const int file = ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+  if (file < 0) return false;
+  ::close(file);
+  return true;
+}
+
 }  // namespace
 
 void failpoint(std::string_view name) {
   static const std::vector<std::unique_ptr<Failpoint>> points = read_environment();
   for (const auto& point : points) {
-    if (point->name != name || ++point->passed != point->passage) continue;
+    if (point->name != name || ++point->passed != point->passage || !is_first(name)) continue;
     if (point->action == "kill") ::kill(::getpid(), SIGKILL);
     if (point->action == "sleep") ::sleep(1);
     if (point->action == "error") throw Error(ErrorCode::internal, fmt::format("failpoint {} was asked to fail", name));

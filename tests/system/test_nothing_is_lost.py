@@ -1,0 +1,194 @@
+"""kill -9 at named places and at random ones, damaged bytes, deleted catalogues: no token is lost, no logit changes.
+
+Each test asks a question whose log-probabilities are compared, character by character, with an undisturbed run."""
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+
+from cluster import Cluster, bible, wait_for
+
+TEXT = bible("ruth1:1", "ruth4:22", 2600)  # about 700 tokens: one chunk
+LONG = bible("gen1:1", "gen9:29", 18000)   # about 5,000 tokens: two chunks
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The answers of a cluster of one rank that nothing happened to."""
+    with Cluster(tmp_path_factory.mktemp("undisturbed") / "store", ranks=1) as cluster:
+        answers = {}
+        for name, text in (("short", TEXT), ("long", LONG)):
+            context = cluster.submit(text)
+            cluster.wait_completed(context)
+            answers[name] = cluster.ask(context)
+        return answers
+
+
+@pytest.mark.parametrize("place", [
+    "store.open", "commit.before_blocks", "commit.between_batches", "commit.before_manifest", "commit.after_manifest",
+    "catalogue.before_record@4", "catalogue.after_record@4", "context.created"])
+def test_a_death_at_a_named_place_loses_nothing(place, tmp_path, undisturbed):
+    name, _, passage = place.partition("@")
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    environment = {"ROTULUS_FAILPOINTS": f"{name}=kill" + (f"@{passage}" if passage else ""),
+                   "ROTULUS_FAILPOINT_MARKS": str(marks)}
+    with Cluster(tmp_path / "store", environment=environment) as cluster:
+        def submitted():
+            try:
+                return cluster.submit(TEXT)
+            except (OSError, AssertionError, http.client.HTTPException):  # not acknowledged: a client sends it again
+                return None
+        context = wait_for(submitted, "the document to be accepted")
+        cluster.wait_completed(context)
+        wait_for(cluster.is_ready, "the service to answer again")
+        assert cluster.ask(context) == undisturbed["short"]
+        assert (marks / name).exists(), "the failpoint was not met: the test did not bite"
+
+
+def test_random_kills_during_ingest_and_a_restart(tmp_path, undisturbed):
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    draw = random.Random(seed)
+    cluster = Cluster(tmp_path / "store").start()
+    context = cluster.submit(LONG)
+    kills = 0
+    while kills < 4:
+        time.sleep(0.2 + 1.5 * draw.random())
+        view = cluster.context(context)
+        if view.get("status") == "completed":
+            break
+        if view.get("status") == "in_progress" and view["progress"]["processed"] > 0:
+            kills += cluster.kill(draw.choice(["rotulus-worker", "rotulus-worker", "mpirun", "rotulus-coordinator"]))
+    cluster.wait_completed(context)
+    assert kills > 0, "no kill landed during ingest: the test did not bite"
+    assert cluster.ask(context) == undisturbed["long"]
+    cluster.stop()
+    with cluster:
+        assert cluster.context(context)["status"] == "completed"
+        assert cluster.ask(context) == undisturbed["long"]
+        assert cluster.metric("rotulus_recomputed_tokens_total") == 0
+
+
+def test_the_supervisor_dies_and_leaves_nothing_behind(tmp_path, undisturbed):
+    cluster = Cluster(tmp_path / "store").start()
+    context = cluster.submit(TEXT)
+    cluster.wait_completed(context)
+    children = cluster.pids("rotulus-worker") + cluster.pids("rotulus-coordinator") + cluster.pids("mpirun")
+    assert len(children) == 4
+    os.kill(cluster.process.pid, signal.SIGKILL)
+    cluster.process.wait()
+
+    def alive(pid):
+        try:
+            with open(f"/proc/{pid}/stat") as stat:
+                return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+        except OSError:
+            return False
+    wait_for(lambda: not any(map(alive, children)), "its children to die with it")
+    with cluster:  # the same port, the same store
+        assert cluster.ask(context) == undisturbed["short"]
+        assert cluster.metric("rotulus_recomputed_tokens_total") == 0
+
+
+def test_a_stream_goes_on_with_the_same_bytes_when_a_worker_dies(tmp_path):
+    with Cluster(tmp_path / "store") as cluster:
+        context = cluster.submit(TEXT)
+        cluster.wait_completed(context)
+        want = cluster.ask(context, tokens=80)[0]["text"]
+        connection = http.client.HTTPConnection("127.0.0.1", cluster.port, timeout=60)
+        connection.request("POST", "/v1/completions", json.dumps({
+            "context_id": context, "prompt": "\nIn short,", "max_tokens": 80, "temperature": 0, "ignore_eos": True,
+            "stream": True}), {"Content-Type": "application/json"})
+        got, events, killed = "", 0, False
+        for line in connection.getresponse():
+            if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
+                continue
+            event = json.loads(line[6:])
+            assert "error" not in event, event
+            got += "".join(choice["text"] for choice in event["choices"])
+            events += 1
+            if events == 10:
+                killed = cluster.kill("rotulus-worker")
+        assert killed and got == want
+
+
+def test_a_store_opens_with_other_numbers_of_ranks(tmp_path, undisturbed):
+    with Cluster(tmp_path / "store", ranks=2) as cluster:
+        context = cluster.submit(LONG)
+        cluster.wait_completed(context)
+    for ranks in (1, 3):
+        with Cluster(tmp_path / "store", ranks=ranks) as cluster:
+            assert cluster.ask(context) == undisturbed["long"]
+            assert cluster.metric("rotulus_recomputed_tokens_total") == 0
+
+
+def test_a_context_of_four_times_the_host_budget_answers_exactly(tmp_path, undisturbed):
+    budget = 26 << 20
+    with Cluster(tmp_path / "store", ranks=1, flags=("--tier-ram-size", str(budget))) as cluster:
+        context = cluster.submit(LONG)
+        view = cluster.wait_completed(context)
+        assert view["usage"]["bytes"]["disk"] >= 4 * budget, "the budget is not tight: the test did not bite"
+        assert cluster.ask(context) == undisturbed["long"]
+
+
+def test_a_flipped_bit_is_never_served_and_its_chunk_is_computed_again(tmp_path, undisturbed):
+    store = tmp_path / "store"
+    with Cluster(store) as cluster:
+        context = cluster.submit(LONG)
+        cluster.wait_completed(context)
+    with Cluster(store):  # a second life writes what was in the log into tables
+        pass
+    largest = max(store.glob("volumes/*/**/*.sst"), key=lambda path: path.stat().st_size)
+    with open(largest, "r+b") as table:
+        table.seek(largest.stat().st_size // 2)
+        byte = table.read(1)[0]
+        table.seek(-1, os.SEEK_CUR)
+        table.write(bytes([byte ^ 0x10]))
+    with Cluster(store) as cluster:
+        assert cluster.ask(context) == undisturbed["long"]
+        cluster.wait_completed(context)
+        assert cluster.metric("rotulus_recomputed_tokens_total") > 0
+        assert cluster.context(context)["chunks"]["repaired"] >= 1
+
+
+def test_a_deleted_catalogue_is_rebuilt_from_the_volumes(tmp_path, undisturbed):
+    store = tmp_path / "store"
+    with Cluster(store) as cluster:
+        context = cluster.submit(LONG, display_name="genesis")
+        cluster.wait_completed(context)
+    shutil.rmtree(store / "catalogue")
+    with Cluster(store, flags=("--rebuild-catalogue",)) as cluster:
+        view = cluster.wait_completed(context)
+        assert view["display_name"] == "genesis"
+        assert cluster.ask(context) == undisturbed["long"]
+        assert cluster.metric("rotulus_recomputed_tokens_total") == 0
+
+
+def test_an_absent_volume_is_named_and_its_contexts_come_back_with_it(tmp_path, undisturbed):
+    store = tmp_path / "store"
+    with Cluster(store) as cluster:
+        context = cluster.submit(LONG)
+        cluster.wait_completed(context)
+    volume = max((store / "volumes").iterdir())
+    hidden = tmp_path / "hidden"
+    volume.rename(hidden)
+    with Cluster(store) as cluster:
+        status, answer = cluster.request("POST", "/v1/completions", {"context_id": context, "prompt": "a"})
+        assert status == 503 and "volume" in answer["error"]["message"], answer
+        assert cluster.context(context)["absent_volumes"]
+        other = cluster.submit(TEXT)  # the rest serves
+        cluster.wait_completed(other)
+        assert cluster.ask(other) == undisturbed["short"]
+    if volume.exists():  # the rank that held it has made a new one of the same name
+        volume.rename(volume.with_name("9000"))
+    hidden.rename(volume)
+    with Cluster(store) as cluster:
+        assert cluster.ask(context) == undisturbed["long"]
+        assert cluster.ask(other) == undisturbed["short"]
+        assert cluster.metric("rotulus_recomputed_tokens_total") == 0
