@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The promise of docs/architecture.md §2.2 over the full product of its factors: for each prompt, the hash of the logits
-# of all 64 steps must be one and the same, however it was run. About an hour on 2 cores; tests/worker/same_bytes_test.cpp
-# is the cover that CI runs. Prints a line per run and a summary; exits 1 where a hash differs.
+# The promise of docs/architecture.md, "the bits do not depend on the number of workers", over the full product of its
+# factors: for each prompt, the hash of the logits of all 64 steps must be one and the same, however it was run.
+# An hour or two on 2 cores (PROMPTS="1 127" runs a part); CI runs the cover in tests/worker/same_bytes_test.cpp.
+# Prints a line per run and a summary; exits 1 where a hash differs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 program=build/release/bin/rotulus-same-bytes

@@ -31,7 +31,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize("place", [
     "store.open", "commit.before_blocks", "commit.between_batches", "commit.before_manifest", "commit.after_manifest",
-    "catalogue.before_record@4", "catalogue.after_record@4", "context.created"])
+    "catalogue.before_record", "catalogue.before_record@2", "catalogue.after_record", "context.created"])
 def test_a_death_at_a_named_place_loses_nothing(place, tmp_path, undisturbed):
     name, _, passage = place.partition("@")
     marks = tmp_path / "marks"
