@@ -48,6 +48,7 @@ struct KvStore::State {
     Slot slot = 0;
     BlockAddress address;
     std::optional<std::string> damage;
+    std::optional<Error> failure;  // the volume could not be asked
   };
 
   explicit State(const KvStoreConfig& config_)
@@ -204,6 +205,7 @@ PinnedBlocks KvStore::pin(std::span<const BlockAddress> addresses) {
 void KvStore::State::load(std::span<Load> loads) {
   readers.run(loads.size(), [&](std::size_t index) { read_block(loads[index]); });
   for (const Load& load : loads) {
+    if (load.failure) throw *load.failure;
     if (load.damage) throw_damage(load.address, *load.damage);
   }
 }
@@ -215,7 +217,8 @@ void KvStore::State::read_block(Load& load) {
   try {
     load.damage = find_volume(volumes, load.address.volume).read(load.address, header, payload);
   } catch (const Error& error) {
-    load.damage = error.message();
+    load.failure = error;
+    return;
   }
   ++blocks_loaded;
   if (!load.damage) {

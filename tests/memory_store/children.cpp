@@ -34,21 +34,23 @@ void collect_second(KvStore& store, VolumeId volume) {
 }  // namespace
 
 int run_scenario(const std::string& scenario, const std::filesystem::path& directory) {
-  const auto store = open_store(make_config(directory / "volume", 64));
+  KvStoreConfig config = make_config(directory / "volume", 64);
+  if (scenario == "write impatiently") config.write_timeout = std::chrono::milliseconds(20);
+  const auto store = open_store(config);
   const VolumeId volume = only_volume(*store);
   if (scenario == "open") return 0;
   if (scenario == "hold") {
     ::pause();
-  } else if (scenario == "write") {
+  } else if (scenario == "write for ever") {
+    store->reconcile(volume, kStore, 1, {});
+    for (std::uint64_t id = 1;; ++id)
+      write_object(*store, {.id = {id}, .blocks = 1 + static_cast<std::uint32_t>(id % 7)}, volume, id);
+  } else if (scenario.starts_with("write")) {
     write_three(*store, volume);
   } else if (scenario == "erase") {
     erase_second(*store, volume);
   } else if (scenario == "collect") {
     collect_second(*store, volume);
-  } else if (scenario == "write for ever") {
-    store->reconcile(volume, kStore, 1, {});
-    for (std::uint64_t id = 1;; ++id)
-      write_object(*store, {.id = {id}, .blocks = 1 + static_cast<std::uint32_t>(id % 7)}, volume, id);
   } else {
     throw std::logic_error("no scenario " + scenario);
   }

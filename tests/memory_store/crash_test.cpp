@@ -91,9 +91,16 @@ TEST(Crash, FailsTheCommitWhereAFailpointMakesItFail) {
   for (const char* failpoint : {"commit.before_blocks", "commit.between_batches", "commit.before_manifest"}) {
     SCOPED_TRACE(failpoint);
     const TemporaryDirectory directory;
-    EXPECT_EQ(wait_child(start_child("write", directory.path(), fmt::format("{}=error", failpoint))).status, 1);
+    EXPECT_EQ(wait_child(start_child("write", directory.path(), fmt::format("{}=error", failpoint))).status,
+              kExitOfError + static_cast<int>(protocol::ErrorCode::internal));
     EXPECT_EQ(objects_after_death(directory), Ids{});
   }
+}
+
+TEST(Crash, OfAVolumeThatTakesNothingEndsTheWaitWithADeadline) {
+  const TemporaryDirectory directory;
+  const int child = start_child("write impatiently", directory.path(), "commit.before_blocks=sleep");
+  EXPECT_EQ(wait_child(child).status, kExitOfError + static_cast<int>(protocol::ErrorCode::unavailable));
 }
 
 // No named place: SIGKILL at a random moment of writing, several lives on one volume.

@@ -18,7 +18,7 @@ int main(int count, char** arguments) {
       return rotulus::memory_store::run_scenario(arguments[2], arguments[3]);
     } catch (const rotulus::protocol::Error& error) {
       std::fprintf(stderr, "child: %s\n", error.what());
-      return 1;
+      return rotulus::memory_store::kExitOfError + static_cast<int>(error.code());
     }
   }
   testing::InitGoogleTest(&count, arguments);

@@ -80,6 +80,7 @@ protocol::Error catch_error(Deed&& deed) {
 }
 
 // A child process of this program, running one scenario of children.cpp on a directory, with failpoints set.
+inline constexpr int kExitOfError = 100;  // and the code of the Error that ended the child
 struct ChildExit {
   bool is_killed = false;
   int status = 0;

@@ -44,12 +44,13 @@ constexpr std::size_t kReopenBytes = 1u << 20;        // for the small files of 
 constexpr std::size_t kDiskReserveBytes = 64u << 20;  // memtables on their way to disk, and a compaction's output
 constexpr auto kReopenInterval = std::chrono::seconds(1);
 constexpr auto kSettleTimeout = std::chrono::seconds(5);
-constexpr auto kSettlePollInterval = std::chrono::milliseconds(100);
+constexpr auto kSettlePollInterval = std::chrono::milliseconds(10);
 
-// Wakes whoever waits for files to leave level 0.
-class CompactionListener final : public rocksdb::EventListener {
+// Wakes whoever waits for files to leave level 0, or to leave the disk.
+class FileListener final : public rocksdb::EventListener {
  public:
   void OnCompactionCompleted(rocksdb::DB*, const rocksdb::CompactionJobInfo&) override { changed_.notify_all(); }
+  void OnTableFileDeleted(const rocksdb::TableFileDeletionInfo&) override { changed_.notify_all(); }
   void wait() {
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, kSettlePollInterval);
@@ -128,6 +129,10 @@ std::filesystem::space_info space_of(const std::filesystem::path& directory) {
   return std::filesystem::space(directory, unknown);
 }
 
+std::uint64_t reserve_of(const std::filesystem::space_info& space) {
+  return std::min<std::uint64_t>(kDiskReserveBytes, space.capacity / 8);
+}
+
 bool is_damage(const rocksdb::Status& status) {
   return status.IsCorruption() || status.IsPathNotFound();
 }
@@ -152,7 +157,7 @@ std::uint64_t bytes_of_files(const std::filesystem::path& directory) {
 struct Database::State {
   const std::filesystem::path directory;
   const std::size_t key_prefix_bytes;
-  const std::shared_ptr<CompactionListener> listener = std::make_shared<CompactionListener>();
+  const std::shared_ptr<FileListener> listener = std::make_shared<FileListener>();
 
   std::mutex mutation;  // held by the one who changes the database; taken before `lifetime`
   // Held shared by everyone who uses `db`, alone by the one who closes and opens it.
@@ -173,8 +178,10 @@ struct Database::State {
   // Every change goes through here: opens again first where that is needed, and notes when it fails.
   template <typename Change>
   rocksdb::Status change(const Change& make);
+  void ensure_usable();
   void check_space(std::size_t bytes) const;
-  bool is_settled(std::span<const KeyRange> ranges) const;
+  std::vector<rocksdb::LiveFileMetaData> files_in(std::span<const KeyRange> ranges) const;
+  void wait_until_gone(std::span<const rocksdb::LiveFileMetaData> files) const;
   bool settle(std::span<const KeyRange> ranges);
   void bury(std::span<const KeyRange> ranges);
   void drop(std::span<const KeyRange> ranges);
@@ -266,10 +273,15 @@ rocksdb::Status Database::State::change(const Change& make) {
   return attempt();
 }
 
+void Database::State::ensure_usable() {
+  const std::lock_guard alone(mutation);
+  if (must_reopen) reopen(is_salvage);
+}
+
 // Refuses in good time: what is in memory must find room on the disk, and erasing needs some too.
 void Database::State::check_space(std::size_t bytes) const {
   const std::filesystem::space_info space = space_of(directory);
-  const std::uint64_t reserve = std::min<std::uint64_t>(kDiskReserveBytes, space.capacity / 8);
+  const std::uint64_t reserve = reserve_of(space);
   if (space.available >= bytes + reserve) return;
   throw Error(ErrorCode::storage_full,
               fmt::format("{}: the disk has {} bytes free, {} are asked for and {} are kept free; free some space, or "
@@ -298,7 +310,7 @@ std::optional<std::string> Database::read(std::string_view key,
   std::shared_lock lock(state_->lifetime);
   if (!state_->db && state_->opened_at + kReopenInterval < std::chrono::steady_clock::now()) {
     lock.unlock();
-    const rocksdb::Status ignored = state_->change([](rocksdb::DB&) { return rocksdb::Status::OK(); });
+    state_->ensure_usable();
     lock.lock();
   }
   rocksdb::ReadOptions options;
@@ -361,24 +373,36 @@ void Database::flush_soon() {
   const rocksdb::Status ignored = state_->change([&](rocksdb::DB& db) { return db.Flush(options); });
 }
 
-// Whether no file of level 0 reaches into the ranges. In deeper levels a file holds one prefix, and all that is there
-// goes in one edit of the database's manifest.
-bool Database::State::is_settled(std::span<const KeyRange> ranges) const {
+std::vector<rocksdb::LiveFileMetaData> Database::State::files_in(std::span<const KeyRange> ranges) const {
   const std::shared_lock lock(lifetime);
   std::vector<rocksdb::LiveFileMetaData> files;
   opened().GetLiveFilesMetaData(&files);
-  return std::none_of(files.begin(), files.end(), [&](const rocksdb::LiveFileMetaData& file) {
-    return file.level == 0 && std::any_of(ranges.begin(), ranges.end(), [&](const KeyRange& range) {
-             return file.smallestkey < range.end && range.begin <= file.largestkey;
-           });
+  std::erase_if(files, [&](const rocksdb::LiveFileMetaData& file) {
+    return std::none_of(ranges.begin(), ranges.end(), [&](const KeyRange& range) {
+      return file.smallestkey < range.end && range.begin <= file.largestkey;
+    });
   });
+  return files;
 }
 
-// Moves what is in memory to a file, and waits until compaction has sorted the ranges out of level 0.
+// A reader or a compaction that began earlier may still hold a file that was dropped.
+void Database::State::wait_until_gone(std::span<const rocksdb::LiveFileMetaData> files) const {
+  const auto deadline = std::chrono::steady_clock::now() + kSettleTimeout;
+  const auto is_there = [&](const rocksdb::LiveFileMetaData& file) {
+    return std::filesystem::exists(directory / file.relative_filename);
+  };
+  while (std::any_of(files.begin(), files.end(), is_there) && std::chrono::steady_clock::now() < deadline) {
+    listener->wait();
+  }
+}
+
+// Moves what is in memory to a file, and waits until no file of level 0 reaches into the ranges. In deeper levels a
+// file holds one prefix, and all that is there goes in one edit of the database's manifest.
 bool Database::State::settle(std::span<const KeyRange> ranges) {
   if (!change([](rocksdb::DB& db) { return db.Flush({}); }).ok()) return false;
   const auto deadline = std::chrono::steady_clock::now() + kSettleTimeout;
-  while (!is_settled(ranges)) {
+  const auto is_level0 = [](const rocksdb::LiveFileMetaData& file) { return file.level == 0; };
+  for (auto files = files_in(ranges); std::any_of(files.begin(), files.end(), is_level0); files = files_in(ranges)) {
     if (is_salvage || std::chrono::steady_clock::now() > deadline) return false;
     listener->wait();
   }
@@ -422,20 +446,27 @@ void Database::State::compact(std::span<const KeyRange> ranges) {
 // while salvaging) is a tombstone written first, so that no crash leaves half an object, and the range compacted.
 void Database::erase(std::span<const KeyRange> ranges) {
   protocol::failpoint("erase.before");
+  state_->ensure_usable();
+  std::vector<rocksdb::LiveFileMetaData> files = state_->files_in(ranges);
   // On a full disk nothing can settle before some files are gone. A crash in between leaves part of an object that the
   // catalogue no longer names.
   const std::filesystem::space_info space = space_of(state_->directory);
-  if (space.available < kDiskReserveBytes) state_->drop(ranges);
+  if (space.available < reserve_of(space)) state_->drop(ranges);
   const bool is_settled = state_->settle(ranges);
   if (!is_settled) state_->bury(ranges);
   protocol::failpoint("erase.between");
+  const std::vector<rocksdb::LiveFileMetaData> settled_files = state_->files_in(ranges);
+  files.insert(files.end(), settled_files.begin(), settled_files.end());
   state_->drop(ranges);
   std::vector<KeyRange> left;
   const auto is_left = [&](const KeyRange& range) { return !is_settled || contains(range); };
   std::copy_if(ranges.begin(), ranges.end(), std::back_inserter(left), is_left);
-  if (left.empty()) return;
-  if (is_settled) state_->bury(left);  // a file that was just being moved was not dropped
-  state_->compact(left);
+  if (!left.empty()) {
+    if (is_settled) state_->bury(left);  // a file that was just being moved was not dropped
+    state_->compact(left);
+  }
+  std::erase_if(files, [](const rocksdb::LiveFileMetaData& file) { return file.level == 0; });  // may hold others too
+  state_->wait_until_gone(files);
 }
 
 std::uint64_t Database::bytes_on_disk() const {
