@@ -80,8 +80,10 @@ BlocksHash BlockWriter::finish(ObjectId id, VolumeId volume) {
     const std::size_t before = part.unwritten;
     progress_.wait_for(lock, write_timeout_, [&] { return part.unwritten < before || object.failure; });
     if (part.unwritten == before && !object.failure) {
-      throw Error(ErrorCode::unavailable, fmt::format("volume {} took none of {} blocks of object {} in {} ms", volume,
-                                                      part.unwritten, id, write_timeout_.count()));
+      object.failure =
+          Error(ErrorCode::unavailable, fmt::format("volume {} took none of {} blocks of object {} in {} ms", volume,
+                                                    before, id, write_timeout_.count()));
+      discard_queued(id);
     }
   }
   if (object.failure) throw *object.failure;
@@ -182,9 +184,9 @@ void BlockWriter::run() {
 
 void BlockWriter::erase_abandoned(ObjectId id) {
   for (const auto& [volume_id, held] : volumes_) {
-    if (!held.is_accepted || !held.volume->contains(id)) continue;
+    if (!held.is_accepted) continue;
     try {
-      held.volume->erase({&id, 1});
+      if (held.volume->contains(id)) held.volume->erase({&id, 1});
     } catch (const Error&) {
       // It stays as garbage that no catalogue names: reconcile() collects it when the volume is well again.
     }

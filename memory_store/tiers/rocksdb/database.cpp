@@ -142,14 +142,14 @@ std::uint64_t allocated_bytes(const std::filesystem::path& path) {
   return ::stat(path.c_str(), &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * 512 : 0;
 }
 
-std::uint64_t bytes_of_files(const std::filesystem::path& directory) {
-  std::uint64_t bytes = 0;
+std::vector<std::filesystem::path> files_of(const std::filesystem::path& directory) {
+  std::vector<std::filesystem::path> files;
   std::error_code error;
-  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
-       entry.increment(error)) {
-    bytes += allocated_bytes(entry->path());
+  std::filesystem::directory_iterator entry(directory, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    files.push_back(entry->path());
   }
-  return bytes;
+  return files;
 }
 
 }  // namespace
@@ -179,6 +179,7 @@ struct Database::State {
   template <typename Change>
   rocksdb::Status change(const Change& make);
   void ensure_usable();
+  void try_to_open();
   void check_space(std::size_t bytes) const;
   std::vector<rocksdb::LiveFileMetaData> files_in(std::span<const KeyRange> ranges) const;
   void wait_until_gone(std::span<const rocksdb::LiveFileMetaData> files) const;
@@ -224,8 +225,12 @@ Database::Database(std::filesystem::path directory, std::size_t key_prefix_bytes
   rocksdb::Status status = state_->open(false, State::Recovery::flush);
   const std::string first_reason = status.ToString();
   if (is_damage(status)) status = state_->open(true, State::Recovery::flush);
+  if (status.IsNoSpace()) {
+    const std::lock_guard alone(state_->mutation);
+    state_->reopen(state_->is_salvage);
+    return;
+  }
   if (status.ok()) return;
-  if (status.IsNoSpace()) throw_status(state_->directory, "opening", status);
   throw Error(ErrorCode::storage_corrupt,
               fmt::format("{} does not open: {}; nothing was touched. Restore it, or move it away: its contexts are "
                           "computed again on a new volume",
@@ -241,7 +246,8 @@ rocksdb::DB& Database::State::opened() const {
   return *db;
 }
 
-// What the WAL holds stays in memory, so that this works on a disk on which nothing can be flushed.
+// What the WAL holds stays in memory, so that this works on a disk on which nothing can be flushed. RocksDB goes on
+// with a new WAL and would not sync the old one with the next commit: that is done here.
 void Database::State::reopen(bool salvage) {
   const std::unique_lock lock(lifetime);
   const std::filesystem::space_info space = space_of(directory);
@@ -251,6 +257,10 @@ void Database::State::reopen(bool salvage) {
                                                      directory.string(), space.available, kReopenBytes));
   }
   db.reset();
+  must_reopen = true;
+  for (const std::filesystem::path& file : files_of(directory)) {
+    if (file.extension() == ".log") sync_file(file);
+  }
   rocksdb::Status status = open(salvage, Recovery::keep_in_memory);
   if (!salvage && is_damage(status)) status = open(true, Recovery::keep_in_memory);
   if (!status.ok()) throw_status(directory, "opening again", status);
@@ -276,6 +286,16 @@ rocksdb::Status Database::State::change(const Change& make) {
 void Database::State::ensure_usable() {
   const std::lock_guard alone(mutation);
   if (must_reopen) reopen(is_salvage);
+}
+
+// For readers: the reason why it stays closed is in `closed_because`.
+void Database::State::try_to_open() {
+  try {
+    ensure_usable();
+  } catch (const Error& error) {
+    const std::unique_lock lock(lifetime);
+    closed_because = error.message();
+  }
 }
 
 // Refuses in good time: what is in memory must find room on the disk, and erasing needs some too.
@@ -310,7 +330,7 @@ std::optional<std::string> Database::read(std::string_view key,
   std::shared_lock lock(state_->lifetime);
   if (!state_->db && state_->opened_at + kReopenInterval < std::chrono::steady_clock::now()) {
     lock.unlock();
-    state_->ensure_usable();
+    state_->try_to_open();
     lock.lock();
   }
   rocksdb::ReadOptions options;
@@ -389,7 +409,7 @@ std::vector<rocksdb::LiveFileMetaData> Database::State::files_in(std::span<const
 void Database::State::wait_until_gone(std::span<const rocksdb::LiveFileMetaData> files) const {
   const auto deadline = std::chrono::steady_clock::now() + kSettleTimeout;
   const auto is_there = [&](const rocksdb::LiveFileMetaData& file) {
-    return std::filesystem::exists(directory / file.relative_filename);
+    return allocated_bytes(directory / file.relative_filename) > 0;
   };
   while (std::any_of(files.begin(), files.end(), is_there) && std::chrono::steady_clock::now() < deadline) {
     listener->wait();
@@ -470,7 +490,9 @@ void Database::erase(std::span<const KeyRange> ranges) {
 }
 
 std::uint64_t Database::bytes_on_disk() const {
-  return bytes_of_files(state_->directory);
+  std::uint64_t bytes = 0;
+  for (const std::filesystem::path& file : files_of(state_->directory)) bytes += allocated_bytes(file);
+  return bytes;
 }
 
 }  // namespace rotulus::memory_store

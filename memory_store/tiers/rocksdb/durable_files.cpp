@@ -30,14 +30,22 @@ void write_synced(const std::filesystem::path& path, std::string_view content) {
   if (error != 0) throw_errno(path, error);
 }
 
-}  // namespace
-
-void sync_directory(const std::filesystem::path& directory) {
-  const int handle = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (handle < 0) throw_errno(directory, errno);
+void sync(const std::filesystem::path& path, int flags) {
+  const int handle = ::open(path.c_str(), flags | O_CLOEXEC);
+  if (handle < 0) throw_errno(path, errno);
   const int error = ::fsync(handle) == 0 ? 0 : errno;
   ::close(handle);
-  if (error != 0) throw_errno(directory, error);
+  if (error != 0) throw_errno(path, error);
+}
+
+}  // namespace
+
+void sync_file(const std::filesystem::path& path) {
+  sync(path, O_RDWR);
+}
+
+void sync_directory(const std::filesystem::path& directory) {
+  sync(directory, O_RDONLY | O_DIRECTORY);
 }
 
 void replace_file(const std::filesystem::path& path, std::string_view content) {

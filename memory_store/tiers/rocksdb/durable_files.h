@@ -10,6 +10,7 @@ namespace rotulus::memory_store {
 
 // A crash leaves the old content or the new. Synced when it returns.
 void replace_file(const std::filesystem::path& path, std::string_view content);
+void sync_file(const std::filesystem::path& path);
 // Makes names that were made, moved or removed in it durable.
 void sync_directory(const std::filesystem::path& directory);
 
