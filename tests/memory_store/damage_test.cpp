@@ -139,13 +139,13 @@ void flip_bits(const Pristine& pristine, const std::string& extension, int flips
 TEST(Damage, OfOneBitInAnSstIsFoundNeverServedAndMended) {
   Pristine pristine;
   write_closed(pristine);
-  flip_bits(pristine, ".sst", 500, 8);
+  flip_bits(pristine, ".sst", 300, 8);
 }
 
 TEST(Damage, OfOneBitInAWalIsFoundNeverServedAndMended) {
   Pristine pristine;
   write_killed(pristine);
-  flip_bits(pristine, ".log", 250, 4);
+  flip_bits(pristine, ".log", 120, 4);
 }
 
 TEST(Damage, OfAWalCutAnywhereLosesOnlyWhatLayInTheTail) {
