@@ -14,7 +14,7 @@ import pytest
 from cluster import Cluster, bible, wait_for
 
 TEXT = bible("ruth1:1", "ruth4:22", 2600)  # about 700 tokens: one chunk
-LONG = bible("gen1:1", "gen9:29", 18000)   # about 5,000 tokens: two chunks
+LONG = bible("gen1:1", "gen9:29", 15400)   # about 4,200 tokens: two chunks
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_a_store_opens_with_other_numbers_of_ranks(tmp_path, undisturbed):
 
 
 def test_a_context_of_four_times_the_host_budget_answers_exactly(tmp_path, undisturbed):
-    budget = 26 << 20
+    budget = 22 << 20
     with Cluster(tmp_path / "store", ranks=1, flags=("--tier-ram-size", str(budget))) as cluster:
         context = cluster.submit(LONG)
         view = cluster.wait_completed(context)
