@@ -62,8 +62,8 @@ std::string read_secret(const std::filesystem::path& path) {
 std::unique_ptr<memory_store::KvStore> open_store(const Options& options, const Place& place, const Model& model,
                                                   spdlog::logger& log) {
   memory_store::KvStoreConfig config;
-  config.volume_paths = deal_volumes(options.store, place.local_rank, place.local_size,
-                                     [] { MPI_Barrier(MPI_COMM_WORLD); });
+  config.volume_paths =
+      deal_volumes(options.store, place.local_rank, place.local_size, [] { MPI_Barrier(MPI_COMM_WORLD); });
   config.layers = model.hyperparameters.layers;
   config.format = {options.kv_type, model.hyperparameters.kv_heads, model.hyperparameters.head_dim};
   config.host_budget_bytes = options.host_bytes;
@@ -115,9 +115,9 @@ protocol::Hello make_hello(const Options& options, const Place& place, std::uint
   hello.model.kv_bytes_per_token = format.token_bytes() * h.layers;
   hello.parameters.model_fingerprint = model.fingerprint;
   hello.parameters.tokenizer_fingerprint = model.tokenizer_fingerprint;
-  hello.parameters.rope = fmt::format("{} dims={} base={}",
-                                      h.rope.pairing == kernels::RopePairing::neighbours ? "neighbours" : "halves",
-                                      h.rope.dims, h.rope.base);
+  hello.parameters.rope =
+      fmt::format("{} dims={} base={}", h.rope.pairing == kernels::RopePairing::neighbours ? "neighbours" : "halves",
+                  h.rope.dims, h.rope.base);
   hello.parameters.kv_type = kernels::to_string(options.kv_type);
   hello.parameters.numerics_id = fmt::format("{}.kv-{}", backend.numerics_id(), hello.parameters.kv_type);
   hello.volumes = store.volumes();
@@ -217,8 +217,8 @@ void run(const Options& options, spdlog::logger& log) {
   RankEngine engine(*model, *backend, *store, *transport, {options.kv_type, options.strategy});
 
   SharedCounters counters;
-  const protocol::Hello hello = make_hello(options, place, agree_on_group(*transport), *model, chat_template.get(),
-                                           *backend, *store);
+  const protocol::Hello hello =
+      make_hello(options, place, agree_on_group(*transport), *model, chat_template.get(), *backend, *store);
   ControlLink* to_coordinator = nullptr;
   const auto reply = [&](protocol::Message message) { to_coordinator->send(std::move(message)); };
   TextService text(tokenizer, chat_template.get(), reply);

@@ -15,7 +15,8 @@ namespace rotulus::worker {
 
 class VolumeService final {
  public:
-  // `warn` is told what nobody waits for: an erase that failed (the objects are garbage, collected at the next opening).
+  // `warn` is told what nobody waits for: an erase that failed (the objects are garbage, collected at the next
+  // opening).
   VolumeService(memory_store::KvStore& store, std::function<void(protocol::Message)> reply,
                 std::function<void(const std::string&)> warn)
       : store_(store), reply_(std::move(reply)), warn_(std::move(warn)) {}

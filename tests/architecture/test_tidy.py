@@ -11,7 +11,8 @@ import pytest
 import house
 
 FILES = house.tracked_files()
-LINE_LIMIT = 120
+# clang-format holds C++ to 120 columns where it can break a line; beyond this no screen shows it whole.
+LINE_LIMIT = 160
 # Prose and tables may be wider, and recorded data and other people's texts are as they are.
 WIDE = {".md", ".json", ".svg", ".gguf", ".txt", ".html"}
 MACHINE_PATHS = re.compile(rb"(?<![\w.])/([w]ork|[h]ome/\w+|[r]oot|[U]sers|tmp/[d]l)/")
