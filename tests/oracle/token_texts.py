@@ -29,7 +29,8 @@ WHITE_SPACE = [" ", "  ", "\t", "\n", "\r", "\r\n", "\v", "\f", "\u0085", "\u00a
 NOT_WHITE_SPACE = ["\u200b", "\u180e", "\u2060", "\ufeff", "\u200d", "\u00ad"]  # though they look so
 WORDS = ["a", "in", "word", "Word", "1", "42", "1984", "'s", "'ll", "'S", "...", "!", "(", "--", "é", "字", "x_y", "don't", "π", "٣"]
 SPECIAL_LOOKING = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<repo_name>", "</s>", "<|im_start|>user\n", "<|im_", "end|>"]
-RUN_CHARACTERS = ["a", "Z", "0", " ", "\n", "\t", ".", "=", "-", "é", "字", "😀", "\u0301", "\u200d", "\x00", "\x04", "\u00a0", "ア", "'", "\r\n", "ab", " a", "a ", "Za"]
+RUN_CHARACTERS = ["a", "Z", "0", " ", "\n", "\t", ".", "=", "-", "é", "字", "😀", "\u0301", "\u200d",
+                  "\x00", "\x04", "\u00a0", "ア", "'", "\r\n", "ab", " a", "a ", "Za"]
 
 # Where the tokenizers disagree; worker/model/tokenizer/README.md says why.
 DISPUTED = ["!\x04!", "a(\x06)b", "\U00042019\U00042019", "x  \U00010d41", "x  \U0001d2c1"]
