@@ -24,6 +24,15 @@ void* operator new(std::size_t size) {
   return memory;
 }
 
+// std::stable_sort asks for its buffer by this one, and gives it back by the delete below.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  try {
+    return operator new(size);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
 void operator delete(void* memory) noexcept {
   if (memory != nullptr) held_bytes -= static_cast<std::int64_t>(malloc_usable_size(memory));
   std::free(memory);

@@ -37,7 +37,8 @@ std::vector<protocol::TokenId> read_ids(const std::string& path) {
   std::ifstream file(path);
   const std::string text((std::istreambuf_iterator<char>(file)), {});
   std::vector<protocol::TokenId> ids;
-  for (const auto& value : boost::json::parse(text).as_array()) ids.push_back(value.to_number<protocol::TokenId>());
+  const boost::json::value parsed = boost::json::parse(text);
+  for (const auto& value : parsed.as_array()) ids.push_back(value.to_number<protocol::TokenId>());
   return ids;
 }
 
