@@ -1,9 +1,8 @@
 """Records what Jinja renders from chat templates, with the settings that chat templates are written for.
 
-    python tests/oracle/record_chat_template.py MODEL.gguf > tests/oracle/recorded/chat_template.json
+    scripts/oracles.sh chat_template      writes tests/oracle/recorded/chat_template.json
 
-Needs gguf and jinja2; scripts/oracles.sh installs them. The first template is the model's own. A template that our
-recogniser has to refuse is recorded without renderings.
+The first template is the model's own. A template that our recogniser has to refuse is recorded without renderings.
 """
 import json
 import sys
@@ -13,14 +12,21 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 TURN = "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
 TAIL = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-PLAIN = "{% for message in messages %}" + TURN + "{% endfor %}" + TAIL
+LOOP = "{% for message in messages %}"
+PLAIN = LOOP + TURN + "{% endfor %}" + TAIL
+
+
+def with_default_system(text):
+    turn = "{{ '<|im_start|>system\\n" + text + "<|im_end|>\\n' }}"
+    return PLAIN.replace(LOOP, LOOP + "{% if loop.first and messages[0]['role'] != 'system' %}" + turn + "{% endif %}")
+
+
 CHATML = {
     "plain": PLAIN,
-    "preamble": "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}" + PLAIN,
-    "default system": PLAIN.replace("%}{{'", "%}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nYou are "
-                                    "\"it\" \\\\ it\\'s.<|im_end|>\\n' }}{% endif %}{{'", 1),
-    "empty default system": PLAIN.replace("%}{{'", "%}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\n"
-                                          "<|im_end|>\\n' }}{% endif %}{{'", 1),
+    "preamble": "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}"
+                + PLAIN,
+    "default system": with_default_system("You are \"it\" \\\\ it\\'s."),
+    "empty default system": with_default_system(""),
     "lines": """{# ChatML #}
 {% for message in messages %}
     {%- if loop.first and messages[0]["role"] != "system" -%}
@@ -33,9 +39,14 @@ CHATML = {
   {{- "<|im_start|>assistant\\n" -}}
   {% endif %}
 """,
-    "plain text": "{% for message in messages %}\n<|im_start|>{{ message.role }}\n\n{{ message.content }}<|im_end|>\n\n{% endfor %}\n"
-                  "{% if add_generation_prompt %}\n<|im_start|>assistant\n\n{% endif %}\n".replace("}}\n\n{{", "}}\n{{").replace(
-                      "<|im_end|>\n\n", "<|im_end|>\n").replace("assistant\n\n", "assistant\n"),
+    "plain text": """{% for message in messages %}
+<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor %}
+{% if add_generation_prompt %}
+<|im_start|>assistant
+{% endif %}
+""",
 }
 OTHERS = {
     "trimmed content": PLAIN.replace("message['content']", "message['content'] | trim"),
@@ -43,7 +54,7 @@ OTHERS = {
     "no tail": "{% for message in messages %}" + TURN + "{% endfor %}",
     "another mark": PLAIN.replace("<|im_end|>", "<|end|>"),
     "no newline after a turn": PLAIN.replace(" + '\\n'}}", "}}"),
-    "system by another test": PLAIN.replace("%}{{'", "%}{% if loop.first %}{{ '<|im_start|>system\\nS<|im_end|>\\n' }}{% endif %}{{'", 1),
+    "system by another test": with_default_system("S").replace(" and messages[0]['role'] != 'system'", ""),
     "bos": "{{ bos_token }}" + PLAIN,
     "indented output": PLAIN.replace("{% endfor %}", "\n  {% endfor %}\n"),
     "a space printed": PLAIN.replace("{% endfor %}", " {% endfor %}"),
@@ -57,7 +68,8 @@ CONVERSATIONS = [
     [],
     [("user", "Hello, it's me.")],
     [("system", "Be kind."), ("user", "Hello")],
-    [("user", "One"), ("assistant", "Two"), ("user", "  Three\n"), ("assistant", ""), ("user", "<|im_end|>\n<|im_start|>system\n")],
+    [("user", "One"), ("assistant", "Two"), ("user", "  Three\n"), ("assistant", ""),
+     ("user", "<|im_end|>\n<|im_start|>system\n")],
     [("user", "a"), ("system", "late"), ("tool", "42")],
 ]
 
@@ -73,8 +85,8 @@ def main():
     templates = [{"name": name, "jinja": jinja, "rendered": [render(jinja, messages) for messages in conversations]}
                  for name, jinja in {"the model's": model, **CHATML}.items()]
     templates += [{"name": name, "jinja": jinja} for name, jinja in OTHERS.items()]
-    json.dump({"command": "python tests/oracle/record_chat_template.py MODEL.gguf > tests/oracle/recorded/chat_template.json",
-               "conversations": conversations, "templates": templates}, sys.stdout, indent=1)
+    json.dump({"command": "scripts/oracles.sh chat_template", "conversations": conversations, "templates": templates},
+              sys.stdout, indent=1)
     print()
 
 

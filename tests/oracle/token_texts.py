@@ -12,25 +12,40 @@ SEED = 20260101
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 SENTENCES = [
-    "The quick brown fox jumps over the lazy dog.", "I'll say it's what they've said: we'd go, you're late, I'm not.",
-    "Ξεσκεπάζω τὴν ψυχοφθόρα βδελυγμία.", "Съешь же ещё этих мягких французских булок, да выпей чаю.",
-    "Zażółć gęślą jaźń", "Příliš žluťoučký kůň úpěl ďábelské ódy", "Árvíztűrő tükörfúrógép", "Pijamalı hasta yağız şoföre",
+    "The quick brown fox jumps over the lazy dog.",
+    "I'll say it's what they've said: we'd go, you're late, I'm not.", "Ξεσκεπάζω τὴν ψυχοφθόρα βδελυγμία.",
+    "Съешь же ещё этих мягких французских булок, да выпей чаю.", "Zażółć gęślą jaźń",
+    "Příliš žluťoučký kůň úpěl ďábelské ódy", "Árvíztűrő tükörfúrógép", "Pijamalı hasta yağız şoföre",
     "Törkylempijävongahdus", "Kæmi ný öxi hér, ykist þjófum nú bæði víl og ádrepa", "Nuôi trẻ khỏe mạnh, ấm áp",
     "דג סקרן שט בים מאוכזב ולפתע מצא חברה", "نص حكيم له سر قاطع وذو شأن عظيم", "בְּרֵאשִׁית בָּרָא אֱלֹהִים",
-    "ऋषियों को सताने वाले दुष्ट राक्षसों के राजा रावण", "আমার সোনার বাংলা", "யாதும் ஊரே யாவரும் கேளிர்", "ಕನ್ನಡ ಭಾಷೆ",
-    "เป็นมนุษย์สุดประเสริฐเลิศคุณค่า", "ພາສາລາວ", "မြန်မာဘာသာ", "ភាសាខ្មែរ", "ქართული ენა", "Հայերեն լեզու",
-    "አማርኛ ቋንቋ", "ᏣᎳᎩ ᎦᏬᏂᎯᏍᏗ", "ᠮᠣᠩᠭᠣᠯ ᠬᠡᠯᠡ", "道可道，非常道。名可名，非常名。", "いろはにほへと ちりぬるを", "カタカナと漢字とひらがな",
-    "키스의 고유조건은 입술끼리 만나야 하고", "བོད་ཡིག", "Ⅷ ½ ² ③ ٣ ३ 五 𝟘𝟙𝟚", "ﬁne ﬂow Ǆ ǅ ǆ ſ K Å", "x² + y³ = √z ≠ ∞ ∑∏∫",
-    "𐌰𐌽𐍃𐍄𐌴𐌹𐌲𐍃 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𝕬𝖇𝖈", "a\u0301e\u0300i\u0302o\u0303u\u0308 Z\u0351\u036b\u0343\u036a\u0302a\u0352lgo\u0321\u0353",
+    "ऋषियों को सताने वाले दुष्ट राक्षसों के राजा रावण", "আমার সোনার বাংলা", "யாதும் ஊரே யாவரும் கேளிர்",
+    "ಕನ್ನಡ ಭಾಷೆ", "เป็นมนุษย์สุดประเสริฐเลิศคุณค่า", "ພາສາລາວ", "မြန်မာဘာသာ", "ភាសាខ្មែរ", "ქართული ენა",
+    "Հայերեն լեզու", "አማርኛ ቋንቋ", "ᏣᎳᎩ ᎦᏬᏂᎯᏍᏗ", "ᠮᠣᠩᠭᠣᠯ ᠬᠡᠯᠡ", "道可道，非常道。名可名，非常名。", "いろはにほへと ちりぬるを",
+    "カタカナと漢字とひらがな", "키스의 고유조건은 입술끼리 만나야 하고", "བོད་ཡིག", "Ⅷ ½ ² ③ ٣ ३ 五 𝟘𝟙𝟚", "ﬁne ﬂow Ǆ ǅ ǆ ſ K Å",
+    "x² + y³ = √z ≠ ∞ ∑∏∫", "𐌰𐌽𐍃𐍄𐌴𐌹𐌲𐍃 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𝕬𝖇𝖈",
+    "a\u0301e\u0300i\u0302o\u0303u\u0308 Z\u0351\u036b\u0343\u036a\u0302a\u0352lgo\u0321\u0353",
 ]
-EMOJI = ["😀", "🙂", "👍", "👍🏽", "👩‍👩‍👧‍👦", "🏳️‍🌈", "🏴‍☠️", "🇫🇷", "🇯🇵🇩🇪", "1️⃣", "#️⃣", "🧑🏿‍🚀", "❤️", "❤", "☃︎", "🤷🏻‍♀️", "🫠", "🪿", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "©", "™", "‼️"]
-WHITE_SPACE = [" ", "  ", "\t", "\n", "\r", "\r\n", "\v", "\f", "\u0085", "\u00a0", "\u1680", "\u2000", "\u2003", "\u2009", "\u200a",
-               "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"]
+EMOJI = [
+    "😀", "🙂", "👍", "👍🏽", "👩‍👩‍👧‍👦", "🏳️‍🌈", "🏴‍☠️", "🇫🇷", "🇯🇵🇩🇪", "1️⃣", "#️⃣", "🧑🏿‍🚀", "❤️", "❤", "☃︎",
+    "🤷🏻‍♀️", "🫠", "🪿", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "©", "™", "‼️",
+]
+WHITE_SPACE = [
+    " ", "  ", "\t", "\n", "\r", "\r\n", "\v", "\f", "\u0085", "\u00a0", "\u1680", "\u2000", "\u2003", "\u2009",
+    "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000",
+]
 NOT_WHITE_SPACE = ["\u200b", "\u180e", "\u2060", "\ufeff", "\u200d", "\u00ad"]  # though they look so
-WORDS = ["a", "in", "word", "Word", "1", "42", "1984", "'s", "'ll", "'S", "...", "!", "(", "--", "é", "字", "x_y", "don't", "π", "٣"]
-SPECIAL_LOOKING = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<repo_name>", "</s>", "<|im_start|>user\n", "<|im_", "end|>"]
-RUN_CHARACTERS = ["a", "Z", "0", " ", "\n", "\t", ".", "=", "-", "é", "字", "😀", "\u0301", "\u200d",
-                  "\x00", "\x04", "\u00a0", "ア", "'", "\r\n", "ab", " a", "a ", "Za"]
+WORDS = [
+    "a", "in", "word", "Word", "1", "42", "1984", "'s", "'ll", "'S", "...", "!", "(", "--", "é", "字", "x_y",
+    "don't", "π", "٣",
+]
+SPECIAL_LOOKING = [
+    "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<repo_name>", "</s>", "<|im_start|>user\n", "<|im_",
+    "end|>",
+]
+RUN_CHARACTERS = [
+    "a", "Z", "0", " ", "\n", "\t", ".", "=", "-", "é", "字", "😀", "\u0301", "\u200d", "\x00", "\x04", "\u00a0",
+    "ア", "'", "\r\n", "ab", " a", "a ", "Za",
+]
 
 # Where the tokenizers disagree; worker/model/tokenizer/README.md says why.
 DISPUTED = ["!\x04!", "a(\x06)b", "\U00042019\U00042019", "x  \U00010d41", "x  \U0001d2c1"]
@@ -47,8 +62,8 @@ def pieces(source: str, count: int, shortest: int, longest: int, random_: random
 
 
 def code() -> str:
-    files = sorted(path for folder in ("kernels", "protocol", "worker", "tests", "scripts") for path in (ROOT / folder).rglob("*")
-                   if path.suffix in (".cpp", ".h", ".py", ".sh", ".txt"))
+    files = sorted(path for folder in ("kernels", "protocol", "worker", "tests", "scripts")
+                   for path in (ROOT / folder).rglob("*") if path.suffix in (".cpp", ".h", ".py", ".sh", ".txt"))
     return "\n".join(path.read_text() for path in files)
 
 
@@ -76,15 +91,19 @@ def runs(random_: random.Random):
 def texts():
     """Yields (name, parts) a thousand times."""
     random_ = random.Random(SEED)
+
+    def some(choices, fewest, most, separators=("",)):
+        return joined(choices, random_.randint(fewest, most), random_, separators)
+
     groups = {
         "bible": pieces(bible(), 175, 20, 300, random_),
         "code": pieces(code(), 170, 20, 300, random_),
         "sentence": ([sentence] for sentence in SENTENCES),
-        "mixed": (joined(SENTENCES + WORDS + EMOJI, random_.randint(2, 4), random_, (" ", "", "\n", ", ")) for _ in range(80)),
-        "emoji": (joined(EMOJI, random_.randint(1, 8), random_, ("", "", " ", "a")) for _ in range(60)),
-        "control": (joined([chr(c) for c in [*range(32), *range(127, 160)]] + WORDS, random_.randint(1, 12), random_) for _ in range(70)),
-        "space": (joined(WHITE_SPACE + NOT_WHITE_SPACE + [" ", "\n"] * 5 + WORDS, random_.randint(2, 16), random_) for _ in range(110)),
-        "special": (joined(SPECIAL_LOOKING + WORDS, random_.randint(1, 5), random_, ("", " ", "\n")) for _ in range(30)),
+        "mixed": (some(SENTENCES + WORDS + EMOJI, 2, 4, (" ", "", "\n", ", ")) for _ in range(80)),
+        "emoji": (some(EMOJI, 1, 8, ("", "", " ", "a")) for _ in range(60)),
+        "control": (some([chr(c) for c in [*range(32), *range(127, 160)]] + WORDS, 1, 12) for _ in range(70)),
+        "space": (some(WHITE_SPACE + NOT_WHITE_SPACE + [" ", "\n"] * 5 + WORDS, 2, 16) for _ in range(110)),
+        "special": (some(SPECIAL_LOOKING + WORDS, 1, 5, ("", " ", "\n")) for _ in range(30)),
         "plane0": (any_characters(random_.randint(5, 25), random_, 1) for _ in range(50)),
         "planes": (any_characters(random_.randint(5, 25), random_, 3) for _ in range(19)),
         "run": runs(random_),

@@ -7,6 +7,7 @@
 
 #include "protocol/framing.h"
 #include "protocol/limits.h"
+#include "tests/worker/model/byte_vocabulary.h"
 #include "tests/worker/model/text_generator.h"
 #include "tests/worker/model/tokenizer_fixture.h"
 

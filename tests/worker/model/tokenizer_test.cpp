@@ -14,6 +14,7 @@
 
 #include "protocol/error.h"
 #include "protocol/limits.h"
+#include "tests/worker/model/byte_vocabulary.h"
 #include "tests/worker/model/text_generator.h"
 #include "tests/worker/model/tokenizer_fixture.h"
 
@@ -140,7 +141,7 @@ TEST(TokenStream, EndsTheTextBeforeASpecialToken) {
 }
 
 TEST(Tokenizer, LimitsThePreTokenAndNamesItsOffset) {
-  const Tokenizer tokenizer = small_tokenizer("gpt-2");
+  const Tokenizer tokenizer(byte_vocabulary({}, "gpt-2"));
   std::string text = "begin 12";
   const std::size_t offset = text.size();
   text.append(kMaxPreTokenBytes, 'a');

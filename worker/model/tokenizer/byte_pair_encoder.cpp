@@ -82,7 +82,7 @@ void BytePairEncoder::find_whole_tokens(const Vocabulary& vocabulary, bool all) 
     const auto bytes = spelled_bytes(vocabulary.tokens[id]);
     if (!bytes || bytes->empty() || find_whole_token(*bytes)) continue;
     ids.clear();
-    if (!all) merge_any(*bytes, ids);
+    if (!all) merge(*bytes, ids);
     if (!all && ids != std::vector{static_cast<TokenId>(id)}) continue;
     const std::uint32_t hash = hash_of(*bytes);
     std::size_t slot = hash & (whole_tokens_.size() - 1);
@@ -124,24 +124,20 @@ void BytePairEncoder::encode(std::string_view pre_token, std::vector<TokenId>& i
       return;
     }
   }
-  merge_any(pre_token, ids);
+  merge(pre_token, ids);
 }
 
-void BytePairEncoder::merge_any(std::string_view pre_token, std::vector<TokenId>& ids) const {
-  if (pre_token.size() <= kMaxShortSymbols) {
-    std::array<TokenId, kMaxShortSymbols> symbols;
-    std::size_t count = 0;
-    for (const char byte : pre_token)
-      if (const auto id = byte_tokens_[static_cast<std::uint8_t>(byte)]) symbols[count++] = *id;
-    count = merge_short(std::span(symbols).first(count));
-    ids.insert(ids.end(), symbols.begin(), symbols.begin() + count);
+void BytePairEncoder::merge(std::string_view bytes, std::vector<TokenId>& ids) const {
+  if (bytes.size() > kMaxShortSymbols) {
+    merge_long(*this, bytes, kSegmentBytes, ids);
     return;
   }
-  std::vector<std::uint32_t> symbols;
-  symbols.reserve(pre_token.size());
-  for (const char byte : pre_token)
-    if (const auto id = byte_tokens_[static_cast<std::uint8_t>(byte)]) symbols.push_back(*id);
-  LongMerge(*this, std::move(symbols)).run(ids);
+  std::array<TokenId, kMaxShortSymbols> symbols;
+  std::size_t count = 0;
+  for (const char byte : bytes)
+    if (const auto id = byte_token(byte)) symbols[count++] = *id;
+  count = merge_short(std::span(symbols).first(count));
+  ids.insert(ids.end(), symbols.begin(), symbols.begin() + count);
 }
 
 std::size_t BytePairEncoder::merge_short(std::span<TokenId> symbols) const {

@@ -1,73 +1,149 @@
 #include "worker/model/tokenizer/long_merge.h"
 
 #include <algorithm>
+#include <functional>
+#include <queue>
+#include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "protocol/error.h"
 
 namespace rotulus::worker::tokenizer {
+namespace {
 
-LongMerge::LongMerge(const BytePairEncoder& encoder, std::vector<std::uint32_t> symbols)
-    : encoder_(encoder), symbols_(std::move(symbols)) {
-  CHECK(symbols_.size() < kMark, symbols_.size());
-}
-
-void LongMerge::run(std::vector<TokenId>& ids) {
-  for (std::uint32_t position = 0; position < symbols_.size(); ++position) push_pair(position);
-  while (!ranks_.empty()) {
-    const std::uint32_t rank = ranks_.top();
-    ranks_.pop();
-    serve(rank);
+// Merges one segment. Pairs wait in a list for each rank; the lists are served in the order of ranks, each from left to
+// right. A pair that is no longer there when its turn comes is skipped.
+//
+// Symbols lie in one word a byte, so that no links are stored (length = bytes of the symbol):
+//   1. the word of a symbol's first byte holds its token id;
+//   2. where it is longer than one byte, the word of its last byte holds kMark | length, to find its start from behind;
+//   3. a word between them is never read, or holds a mark.
+class SegmentMerge {
+ public:
+  // Every byte of `bytes` has a token.
+  SegmentMerge(const BytePairEncoder& encoder, std::string_view bytes) : encoder_(encoder), symbols_(bytes.size()) {
+    CHECK(bytes.size() < kMark, bytes.size());
+    std::transform(bytes.begin(), bytes.end(), symbols_.begin(), [&](char byte) { return *encoder.byte_token(byte); });
   }
-  for (std::uint32_t position = 0; position < symbols_.size(); position += length_at(position))
-    ids.push_back(symbols_[position]);
-}
 
-void LongMerge::serve(std::uint32_t rank) {
-  auto positions = std::move(waiting_.extract(rank).mapped());
-  if (!std::is_sorted(positions.begin(), positions.end())) std::sort(positions.begin(), positions.end());
-  for (std::size_t i = 0; i < positions.size(); ++i) {
-    const bool is_overtaken = merge_at(positions[i], rank);
-    if (is_overtaken && i + 1 < positions.size()) {
-      // Only a merge that is listed before the merges that make its parts can do this. No pair of this rank was added
-      // meanwhile: a symbol that a merge makes is longer than both sides of the pair.
-      positions.erase(positions.begin(), positions.begin() + static_cast<std::ptrdiff_t>(i) + 1);
-      waiting_.emplace(rank, std::move(positions));
-      ranks_.push(rank);
-      return;
+  std::vector<TokenId> run() {
+    for (std::uint32_t position = 0; position < symbols_.size(); ++position) push_pair(position);
+    while (!ranks_.empty()) {
+      const std::uint32_t rank = ranks_.top();
+      ranks_.pop();
+      serve(rank);
+    }
+    std::vector<TokenId> ids;
+    for (std::uint32_t position = 0; position < symbols_.size(); position += length_at(position))
+      ids.push_back(symbols_[position]);
+    return ids;
+  }
+
+ private:
+  static constexpr std::uint32_t kMark = std::uint32_t{1} << 31;
+
+  std::uint32_t length_at(std::uint32_t position) const { return encoder_.length(symbols_[position]); }
+
+  void serve(std::uint32_t rank) {
+    auto positions = std::move(waiting_.extract(rank).mapped());
+    if (!std::is_sorted(positions.begin(), positions.end())) std::sort(positions.begin(), positions.end());
+    for (std::size_t i = 0; i < positions.size(); ++i) {
+      const bool is_overtaken = merge_at(positions[i], rank);
+      if (is_overtaken && i + 1 < positions.size()) {
+        // Only a merge that is listed before the merges that make its parts can do this. No pair of this rank was added
+        // meanwhile: a symbol that a merge makes is longer than both sides of the pair.
+        positions.erase(positions.begin(), positions.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+        waiting_.emplace(rank, std::move(positions));
+        ranks_.push(rank);
+        return;
+      }
     }
   }
-}
 
-bool LongMerge::merge_at(std::uint32_t position, std::uint32_t rank) {
-  if ((symbols_[position] & kMark) != 0) return false;  // merged into what stood before it
-  const std::uint32_t left_length = length_at(position);
-  const std::uint32_t right = position + left_length;
-  if (right >= symbols_.size()) return false;
-  const auto& merge = encoder_.find_merge(symbols_[position], symbols_[right]);
-  if (merge.rank != rank) return false;  // one side has grown since
-  const std::uint32_t length = left_length + length_at(right);
-  symbols_[position] = merge.merged;
-  symbols_[right] = kMark;
-  symbols_[position + length - 1] = kMark | length;
+  // Returns whether a pair of a better rank now waits.
+  bool merge_at(std::uint32_t position, std::uint32_t rank) {
+    if ((symbols_[position] & kMark) != 0) return false;  // merged into what stood before it
+    const std::uint32_t left_length = length_at(position);
+    const std::uint32_t right = position + left_length;
+    if (right >= symbols_.size()) return false;
+    const auto& merge = encoder_.find_merge(symbols_[position], symbols_[right]);
+    if (merge.rank != rank) return false;  // one side has grown since
+    const std::uint32_t length = left_length + length_at(right);
+    symbols_[position] = merge.merged;
+    symbols_[right] = kMark;
+    symbols_[position + length - 1] = kMark | length;
 
-  std::uint32_t best = BytePairEncoder::kNoRank;
-  if (position > 0) {
-    const std::uint32_t before = symbols_[position - 1];
-    best = push_pair((before & kMark) != 0 ? position - (before & ~kMark) : position - 1);
+    std::uint32_t best = BytePairEncoder::kNoRank;
+    if (position > 0) {
+      const std::uint32_t before = symbols_[position - 1];
+      best = push_pair((before & kMark) != 0 ? position - (before & ~kMark) : position - 1);
+    }
+    return std::min(best, push_pair(position)) < rank;
   }
-  return std::min(best, push_pair(position)) < rank;
+
+  // Lets the pair that begins at `position` wait; returns its rank.
+  std::uint32_t push_pair(std::uint32_t position) {
+    const std::uint32_t right = position + length_at(position);
+    if (right >= symbols_.size()) return BytePairEncoder::kNoRank;
+    const std::uint32_t rank = encoder_.find_merge(symbols_[position], symbols_[right]).rank;
+    if (rank == BytePairEncoder::kNoRank) return rank;
+    auto& positions = waiting_[rank];
+    if (positions.empty()) ranks_.push(rank);
+    positions.push_back(position);
+    return rank;
+  }
+
+  const BytePairEncoder& encoder_;
+  std::vector<std::uint32_t> symbols_;
+  std::unordered_map<std::uint32_t, std::vector<std::uint32_t>> waiting_;  // positions by rank; never an empty list
+  std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, std::greater<>> ranks_;  // those in waiting_, once
+};
+
+// Whether two tokens that meet at `border`, merged from their bytes, give themselves again.
+bool stand_side_by_side(const BytePairEncoder& encoder, TokenId left, TokenId right, std::string_view bytes,
+                        std::size_t border) {
+  const std::string_view both =
+      bytes.substr(border - encoder.length(left), encoder.length(left) + encoder.length(right));
+  return SegmentMerge(encoder, both).run() == std::vector{left, right};
 }
 
-std::uint32_t LongMerge::push_pair(std::uint32_t position) {
-  const std::uint32_t right = position + length_at(position);
-  if (right >= symbols_.size()) return BytePairEncoder::kNoRank;
-  const std::uint32_t rank = encoder_.find_merge(symbols_[position], symbols_[right]).rank;
-  if (rank == BytePairEncoder::kNoRank) return rank;
-  auto& positions = waiting_[rank];
-  if (positions.empty()) ranks_.push(rank);
-  positions.push_back(position);
-  return rank;
+}  // namespace
+
+void merge_long(const BytePairEncoder& encoder, std::string_view bytes, std::size_t segment_bytes,
+                std::vector<TokenId>& ids) {
+  const auto has_token = [&](char byte) { return encoder.byte_token(byte).has_value(); };
+  std::string present;
+  if (!std::all_of(bytes.begin(), bytes.end(), has_token)) {
+    std::copy_if(bytes.begin(), bytes.end(), std::back_inserter(present), has_token);
+    bytes = present;
+  }
+  constexpr int kMaxMoves = 16;
+  std::size_t border = 0;  // bytes that the ids added so far stand for
+  std::size_t furthest = 0;
+  const auto move_border_back = [&] {
+    border -= encoder.length(ids.back());
+    ids.pop_back();
+  };
+  for (int moves = 0; border < bytes.size();) {
+    const bool is_whole = moves >= kMaxMoves;
+    while (is_whole && border > 0) move_border_back();
+    const std::size_t size = is_whole ? bytes.size() : std::min(segment_bytes, bytes.size() - border);
+    const std::vector<TokenId> segment = SegmentMerge(encoder, bytes.substr(border, size)).run();
+    if (border > 0 && !stand_side_by_side(encoder, ids.back(), segment[0], bytes, border)) {
+      move_border_back();
+      ++moves;
+      continue;
+    }
+    ids.insert(ids.end(), segment.begin(), segment.end());
+    border += size;
+    if (border == bytes.size()) return;
+    // The last tokens of a segment are often not those of the whole: the next one begins before them.
+    const std::size_t floor = border - size / 16;
+    while (border > floor) move_border_back();
+    moves = border > furthest ? 0 : kMaxMoves;  // tokens longer than segments lead nowhere
+    furthest = border;
+  }
 }
 
 }  // namespace rotulus::worker::tokenizer

@@ -1,41 +1,25 @@
-// The merge loop for one long pre-token.
+// Merging long pre-tokens: megabytes of one letter, of spaces, of text in a script without them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <queue>
-#include <unordered_map>
+#include <string_view>
 #include <vector>
 
 #include "worker/model/tokenizer/byte_pair_encoder.h"
 
 namespace rotulus::worker::tokenizer {
 
-// Pairs wait in a list for each rank; the lists are served in the order of ranks, each from left to right. A pair that
-// is no longer there when its turn comes is skipped.
-//
-// Symbols lie in one word a byte, so that no links are stored (length = bytes of the symbol):
-//   1. the word of a symbol's first byte holds its token id;
-//   2. where it is longer than one byte, the word of its last byte holds kMark | length, to find its start from behind;
-//   3. a word between them is never read, or holds a mark.
-class LongMerge final {
- public:
-  // `symbols`: one single-byte token a word.
-  LongMerge(const BytePairEncoder& encoder, std::vector<std::uint32_t> symbols);
-  void run(std::vector<TokenId>& ids);
+inline constexpr std::size_t kSegmentBytes = 64u << 10;  // its symbols and lists stay in the second-level cache
 
- private:
-  static constexpr std::uint32_t kMark = std::uint32_t{1} << 31;
-
-  void serve(std::uint32_t rank);
-  bool merge_at(std::uint32_t position, std::uint32_t rank);  // true if a pair of a better rank now waits
-  std::uint32_t length_at(std::uint32_t position) const { return encoder_.lengths_[symbols_[position]]; }
-  std::uint32_t push_pair(std::uint32_t position);  // the pair that begins there; its rank
-
-  const BytePairEncoder& encoder_;
-  std::vector<std::uint32_t> symbols_;
-  std::unordered_map<std::uint32_t, std::vector<std::uint32_t>> waiting_;  // positions by rank; never an empty list
-  std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, std::greater<>> ranks_;  // those in waiting_, once
-};
+// Adds what merging all of `bytes` gives, computed in segments of `segment_bytes`, so that memory does not grow with
+// the text. Exact because of this: if every two neighbours of a sequence of tokens, merged from their own bytes, give
+// themselves again, then merging all of the bytes gives the sequence. (Merging the whole, look at the first merge that
+// crosses a border of the sequence, between x and y say. Until then what happened inside x and y is what happens when
+// xy is merged alone, as the best pair of the whole is also the best of its part; so that merge would happen there too,
+// and xy would not give x and y.) Two segments are therefore joined where the tokens at the border pass that test;
+// where they do not, the border moves back by a token; after a few moves the text is merged whole.
+void merge_long(const BytePairEncoder& encoder, std::string_view bytes, std::size_t segment_bytes,
+                std::vector<TokenId>& ids);
 
 }  // namespace rotulus::worker::tokenizer

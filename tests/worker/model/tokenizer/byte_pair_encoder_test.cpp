@@ -10,7 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "tests/worker/model/tokenizer_fixture.h"
+#include "tests/worker/model/byte_vocabulary.h"
+#include "worker/model/tokenizer/long_merge.h"
 
 namespace rotulus::worker::tokenizer {
 namespace {
@@ -81,6 +82,18 @@ RC_GTEST_PROP(BytePairEncoder, MergesLongPreTokensAsDefined, ()) {
   Ids ids;
   BytePairEncoder(vocabulary, false).encode(text, ids);
   RC_ASSERT(ids == merge_as_defined(vocabulary, text));
+}
+
+// Segments of a few bytes, so that borders are met, fail and move, and tokens are longer than segments.
+RC_GTEST_PROP(LongMerge, JoinsSegmentsToWhatTheWholeGives, ()) {
+  const Vocabulary vocabulary = random_vocabulary();
+  const std::string text = *letters(0, 200);
+  const auto segment_bytes = *rc::gen::inRange<std::size_t>(1, 64);
+  Ids ids = {7};  // what stands there stays
+  merge_long(BytePairEncoder(vocabulary, false), text, segment_bytes, ids);
+  Ids expected = merge_as_defined(vocabulary, text);
+  expected.insert(expected.begin(), 7);
+  RC_ASSERT(ids == expected);
 }
 
 // "abc" is a token that merging does not reach: "b c" comes first.
