@@ -30,6 +30,13 @@ void remove_file(const std::filesystem::path& path) {
   if (!path.empty()) std::filesystem::remove(path, ignored);
 }
 
+// A context that ends unfinished is never gone on with.
+CatalogueBatch without_token_ids(ContextId id) {
+  CatalogueBatch batch;
+  batch.erase_token_ids(id);
+  return batch;
+}
+
 Error not_found(ContextId id) {
   return Error(ErrorCode::not_found, fmt::format("no context {}", protocol::to_string(id)), "context_id");
 }
@@ -143,7 +150,7 @@ ContextView ContextService::cancel(ContextId id) {
   stop_work(*found);
   found->given.status = ContextStatus::cancelled;
   const std::filesystem::path file = detach_source(*found);
-  submit(*found, {}, Catalogue::Kind::record, [this, id, file](const std::optional<Error>& error) {
+  submit(*found, without_token_ids(id), Catalogue::Kind::record, [this, id, file](const std::optional<Error>& error) {
     if (error) return;
     remove_file(file);
     log_.info("context_cancelled", {{"context", protocol::to_string(id)}});
@@ -198,7 +205,8 @@ std::shared_ptr<void> ContextService::subscribe(ContextId id, std::function<void
   if (!found) throw not_found(id);
   const std::uint64_t number = found->next_subscriber++;
   found->subscribers[number] = on_event;
-  auto handle = std::shared_ptr<void>(nullptr, [this, id, number](void*) {
+  auto handle = std::shared_ptr<void>(nullptr, [this, id, number, alive = std::weak_ptr(alive_)](void*) {
+    if (alive.expired()) return;
     const auto subscribed = entries_.find(id);
     if (subscribed != entries_.end()) subscribed->second->subscribers.erase(number);
   });
@@ -250,7 +258,8 @@ void ContextService::open_on_group(ContextId id) {
 std::shared_ptr<void> ContextService::hold(ContextId id) {
   Entry* held = entry(id);
   if (held) ++held->holds;
-  return {nullptr, [this, id](void*) {
+  return {nullptr, [this, id, alive = std::weak_ptr(alive_)](void*) {
+            if (alive.expired()) return;
             const auto found = entries_.find(id);
             if (found == entries_.end()) return;
             --found->second->holds;
@@ -478,10 +487,11 @@ void ContextService::fail(Entry& entry, const Error& error) {
                                {"code", protocol::to_string(error.code())},
                                {"reason", error.message()}});
   const std::filesystem::path file = detach_source(entry);
-  submit(entry, {}, Catalogue::Kind::record, [this, file](const std::optional<Error>& not_written) {
-    if (!not_written) remove_file(file);
-    pump();
-  });
+  submit(entry, without_token_ids(entry.given.id), Catalogue::Kind::record,
+         [this, file](const std::optional<Error>& not_written) {
+           if (!not_written) remove_file(file);
+           pump();
+         });
 }
 
 void ContextService::erase_objects(std::vector<protocol::ObjectId> objects) {

@@ -143,6 +143,8 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   std::vector<protocol::ObjectId> to_erase_;  // when a group is ready
   bool is_draining_ = false;
   Timer expiry_;
+  // Handles that were given out refer to it: one that is let go later than this ends does nothing.
+  std::shared_ptr<void> alive_ = std::make_shared<char>();
 };
 
 }  // namespace rotulus::coordinator

@@ -19,8 +19,8 @@ constexpr std::size_t kMaxNewcomers = 2 * protocol::kMaxRanks;
 constexpr std::size_t kMaxRefusedKept = 32;
 constexpr std::size_t kMaxEndedGroupsKept = 1024;
 constexpr std::size_t kLiveObjectsPerMessage = 32u << 10;
-// Listing or erasing a full volume takes its time; a heartbeat is asked for all the while.
-constexpr auto kReconcileTimeout = std::chrono::minutes(5);
+// Loading a model, listing or erasing a full volume take their time; a heartbeat is asked for all the while.
+constexpr auto kPhaseTimeout = std::chrono::minutes(5);
 
 }  // namespace
 
@@ -126,6 +126,7 @@ void Membership::begin_group(const Hello& hello) {
   size_ = hello.size;
   epoch_ = *epoch;
   work_sent_ = 0;
+  phase_deadline_ = loop_.now() + kPhaseTimeout;
   refused_.clear();
   log_.info("worker_group_begins", {{"epoch", epoch_.value}, {"ranks", size_}});
 }
@@ -135,6 +136,7 @@ void Membership::join(std::unique_ptr<WorkerClient> client, const Hello& hello) 
   Rank& rank = ranks_[number];
   rank.hello = hello;
   rank.client = std::move(client);
+  rank.last_heard = loop_.now();
   model_ = hello.model;
   parameters_ = hello.parameters;
   log_.info("rank_joined",
@@ -172,7 +174,7 @@ void Membership::welcome(Rank& rank) {
 // Agreeing on volumes
 
 void Membership::on_complete() {
-  phase_deadline_ = loop_.now() + kReconcileTimeout;
+  phase_deadline_ = loop_.now() + kPhaseTimeout;
   if (config_.must_rebuild) return begin_rebuild();
   begin_reconcile();
 }
@@ -339,19 +341,31 @@ void Membership::on_room() {
 void Membership::beat() {
   heartbeat_ = loop_.after(config_.heartbeat_interval, [this] { beat(); });
   const auto now = loop_.now();
+  // A loop that was stopped itself could hear nobody: that is no silence of theirs.
+  const bool was_asleep = now - std::exchange(last_beat_, now) > config_.lease_timeout / 2;
   for (auto& [number, rank] : ranks_) {
-    if (now - rank.client->last_heard() > config_.lease_timeout) {
+    if (rank.client->take_heard() || was_asleep) rank.last_heard = now;
+    if (now - rank.last_heard > config_.lease_timeout) {
       return lose(
           fmt::format("rank {} on {} was silent for {} ms", number, rank.hello.host, config_.lease_timeout.count()));
     }
   }
-  if (ranks_.size() != size_ || size_ == 0) return;
-  if ((phase_ == Phase::reconciling || phase_ == Phase::rebuilding) && !volumes_awaited_.empty() &&
-      now > phase_deadline_) {
-    return lose(fmt::format("volume {} did not answer while {}", *volumes_awaited_.begin(), state()));
+  if (group_ != 0 && now > phase_deadline_ && !awaited().empty()) {
+    return lose(fmt::format("{} did not answer in time while {}", awaited(), state()));
   }
+  // Also those that are not welcome yet: both sides know by it that the other lives.
   ++ping_;
   for (auto& [number, rank] : ranks_) rank.client->send(protocol::Ping{ping_});
+}
+
+// Whom the group waits for before it is ready; "": nobody.
+std::string Membership::awaited() const {
+  if (phase_ == Phase::waiting) {
+    for (std::uint32_t number = 0; number < size_; ++number) {
+      if (!ranks_.contains(number)) return fmt::format("rank {}", number);
+    }
+  }
+  return volumes_awaited_.empty() ? std::string() : fmt::format("volume {}", *volumes_awaited_.begin());
 }
 
 void Membership::on_closed(std::uint32_t number, const std::string& why) {

@@ -90,6 +90,7 @@ class Membership final : public WorkerGroup {
     protocol::Hello hello;
     std::unique_ptr<WorkerClient> client;
     protocol::WorkerStats stats;
+    std::chrono::steady_clock::time_point last_heard;
   };
   struct VolumeToReconcile {
     std::uint32_t rank = 0;
@@ -120,6 +121,7 @@ class Membership final : public WorkerGroup {
   void on_message(std::uint32_t rank, const protocol::Message& message);
   void on_pong(Rank& rank, const protocol::Pong& pong);
   void on_room();
+  std::string awaited() const;
   void on_closed(std::uint32_t rank, const std::string& why);
   void beat();
   void lose(const std::string& why);
@@ -144,6 +146,7 @@ class Membership final : public WorkerGroup {
   std::optional<protocol::ContextParameters> parameters_;
   std::uint64_t work_sent_ = 0;
   std::uint64_t ping_ = 0;
+  std::chrono::steady_clock::time_point last_beat_;
 
   std::optional<CatalogueRebuild> rebuild_;
   std::set<protocol::VolumeId> volumes_awaited_;  // to list their manifests, or to be reconciled

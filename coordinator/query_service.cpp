@@ -76,11 +76,15 @@ struct QueryService::Running {
 
 class QueryService::Handle final : public Query {
  public:
-  Handle(QueryService& service, RunningPtr query) : service_(service), query_(std::move(query)) {}
-  ~Handle() override { service_.cancel(query_); }
+  Handle(QueryService& service, RunningPtr query)
+      : service_(service), alive_(service.alive_), query_(std::move(query)) {}
+  ~Handle() override {
+    if (!alive_.expired()) service_.cancel(query_);
+  }
 
  private:
   QueryService& service_;
+  std::weak_ptr<void> alive_;
   RunningPtr query_;
 };
 
@@ -97,7 +101,14 @@ QueryService::QueryService(EventLoop& loop, QueryServiceConfig config, ContextSe
   contexts_.set_observer([this](protocol::ContextId id) { loop_.post([this, id] { on_context_changed(id); }); });
 }
 
-QueryService::~QueryService() = default;
+// Callbacks under way may keep a query longer than this, but not what it borrows.
+QueryService::~QueryService() {
+  for (const auto& [number, query] : queries_) {
+    query->phase = Running::Phase::ended;
+    query->subscription.reset();
+    query->hold.reset();
+  }
+}
 
 std::unique_ptr<Query> QueryService::start(QueryRequest request, QueryEvents events) {
   auto query = std::make_shared<Running>();

@@ -7,7 +7,8 @@
 //   2. Every start on a group has a request id of its own. Reports on any other are of a life that is over.
 //   3. A query holds its context: it does not expire under it.
 //
-// Threads: the event loop. Events are called from the loop, never from within start(). A Query must not outlive this.
+// Threads: the event loop. Events are called from the loop, never from within start(). A Query that outlives this does
+// nothing when it goes.
 #pragma once
 
 #include <cstdint>
@@ -101,6 +102,7 @@ class QueryService final : public Queries, public GroupListener {
   Timer drain_deadline_;
   std::function<void()> on_drained_;
   bool is_draining_ = false;
+  std::shared_ptr<void> alive_ = std::make_shared<char>();  // handles refer to it
 };
 
 }  // namespace rotulus::coordinator

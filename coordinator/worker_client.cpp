@@ -29,7 +29,7 @@ struct WorkerClient::Connection : std::enable_shared_from_this<Connection> {
   std::string peer;
   Events events;
   protocol::Epoch epoch;
-  std::chrono::steady_clock::time_point last_heard = std::chrono::steady_clock::now();
+  bool is_heard = false;
   bool is_open = true;
   bool is_closing = false;  // once the queue is empty
 
@@ -51,7 +51,7 @@ void WorkerClient::Connection::read_header() {
   asio::async_read(socket, asio::buffer(header), [self = shared_from_this()](error_code error, std::size_t) {
     if (!self->is_open) return;
     if (error) return self->fail(error == asio::error::eof ? "the worker closed the connection" : error.message());
-    self->last_heard = std::chrono::steady_clock::now();
+    self->is_heard = true;
     try {
       self->read_payload(protocol::parse_frame_header(self->header));
     } catch (const Error& bad_frame) {
@@ -65,7 +65,7 @@ void WorkerClient::Connection::read_payload(const protocol::FrameHeader& frame) 
   asio::async_read(socket, asio::buffer(payload), [self = shared_from_this(), frame](error_code error, std::size_t) {
     if (!self->is_open) return;
     if (error) return self->fail(error.message());
-    self->last_heard = std::chrono::steady_clock::now();
+    self->is_heard = true;
     self->receive(frame);
   });
 }

@@ -4,7 +4,6 @@
 // trusted is closed and tells why, once.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -45,7 +44,7 @@ class WorkerClient final {
   void send_frame(std::vector<std::byte> frame);
   bool has_room() const;  // less than kMaxQueuedFrameBytes wait to be sent
   std::size_t queued_bytes() const;
-  std::chrono::steady_clock::time_point last_heard() const;
+  bool take_heard();  // whether anything has come since it was asked last
   void close();
   void close_after_sending();  // what is queued goes out first
 

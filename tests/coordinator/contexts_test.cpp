@@ -140,7 +140,7 @@ TEST_F(ContextsTest, GoesOnFromTheLastCommittedChunkWhenTheGroupIsLost) {
   const ContextId id = submit(coordinator, document());
   ASSERT_TRUE(eventually([&] { return coordinator.find(id)->progress.processed == 5120; }));
   EXPECT_EQ(coordinator.find(id)->progress.committed, 4096u);
-  group->kill();
+  coordinator.lose(*group);
   EXPECT_TRUE(eventually([&] { return coordinator.find(id)->progress.processed == 4096; }));
   group = start_group(coordinator);
   coordinator.wait_for(id, ContextStatus::completed);
@@ -200,7 +200,7 @@ TEST_F(ContextsTest, ComputesOnlyTheChunkThatAVolumeHasLost) {
   auto group = start_group(coordinator);
   const ContextId id = submit(coordinator, document());
   coordinator.wait_for(id, ContextStatus::completed);
-  group->kill();
+  coordinator.lose(*group);
   {
     const std::lock_guard lock(disk_.mutex);
     auto& objects = disk_.volumes[protocol::VolumeId{12}].objects;
@@ -235,7 +235,7 @@ TEST_F(ContextsTest, WaitsForTheNextGroupWhenAVolumeIsAbsent) {
   const ContextId id = submit(coordinator, document());
   ASSERT_TRUE(eventually([&] { return coordinator.find(id)->last_error.has_value(); }));
   EXPECT_EQ(coordinator.find(id)->status, ContextStatus::in_progress);
-  group->kill();
+  coordinator.lose(*group);
   group = start_group(coordinator);
   EXPECT_FALSE(coordinator.wait_for(id, ContextStatus::completed).last_error);
 }
@@ -245,7 +245,7 @@ TEST_F(ContextsTest, LeavesAContextAsItIsWhileItsVolumeIsAbsentAndServesTheRest)
   auto group = start_group(coordinator);
   const ContextId id = submit(coordinator, document());
   coordinator.wait_for(id, ContextStatus::completed);
-  group->kill();
+  coordinator.lose(*group);
   FakeGroupOptions one_rank;
   one_rank.size = 1;
   one_rank.volumes = {protocol::VolumeId{11}};
@@ -264,7 +264,7 @@ TEST_F(ContextsTest, NamesTheFieldInWhichTheWorkersDiffer) {
   auto group = start_group(coordinator);
   const ContextId id = submit(coordinator, document());
   coordinator.wait_for(id, ContextStatus::completed);
-  group->kill();
+  coordinator.lose(*group);
   FakeGroupOptions other;
   other.parameters.kv_type = "f32";
   group = start_group(coordinator, {}, other);
@@ -280,7 +280,7 @@ TEST_F(ContextsTest, SaysWhenTheNumericsAreOthersAndServesAllTheSame) {
   auto group = start_group(coordinator);
   const ContextId id = submit(coordinator, document());
   EXPECT_FALSE(coordinator.wait_for(id, ContextStatus::completed).numerics_changed);
-  group->kill();
+  coordinator.lose(*group);
   FakeGroupOptions other;
   other.parameters.numerics_id = "fake-2";
   group = start_group(coordinator, {}, other);
@@ -320,8 +320,7 @@ TEST_F(ContextsTest, ErasesFromTheVolumesLaterWhatWasErasedWithoutWorkers) {
   auto group = start_group(coordinator);
   const ContextId id = submit(coordinator, document());
   coordinator.wait_for(id, ContextStatus::completed);
-  group->kill();
-  ASSERT_TRUE(eventually([&] { return !coordinator.cluster().is_ready; }));
+  coordinator.lose(*group);
   EXPECT_FALSE(coordinator.erase(id));
   EXPECT_EQ(objects_on_disk(), 2u);
   group = start_group(coordinator);
@@ -367,8 +366,7 @@ TEST_F(ContextsTest, ComputesInTheOrderOfArrivalWithRepairsFirst) {
   auto group = start_group(coordinator);
   const ContextId damaged = submit(coordinator, document(100));
   coordinator.wait_for(damaged, ContextStatus::completed);
-  group->kill();
-  ASSERT_TRUE(eventually([&] { return !coordinator.cluster().is_ready; }));
+  coordinator.lose(*group);
   disk_.volumes[protocol::VolumeId{11}].objects.clear();
   group = start_group(coordinator, {.stall_computing_at = 0});
   const ContextId second = submit(coordinator, document(5000));

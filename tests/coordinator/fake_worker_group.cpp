@@ -182,6 +182,7 @@ void FakeWorkerGroup::State::serve(std::uint32_t rank) {
 
 void FakeWorkerGroup::State::handle(std::uint32_t rank, const Message& message) {
   if (const auto* ping = std::get_if<protocol::Ping>(&message)) {
+    ++counts.pings;
     protocol::Pong pong{.sequence = ping->sequence, .volumes = volume_states(rank)};
     if (rank == 0) {
       pong.stats.tokens_prefilled = counts.tokens_computed;
@@ -433,7 +434,7 @@ bool FakeWorkerGroup::State::step_answer(protocol::RequestId request, FakeAnswer
 
 FakeWorkerGroup::FakeWorkerGroup(FakeDisk& disk, FakeGroupOptions options, FakeGroupOrders orders)
     : state_(std::make_shared<State>(disk, std::move(options), std::move(orders))) {
-  for (std::uint32_t rank = 0; rank < state_->options.size; ++rank) {
+  for (std::uint32_t rank = 0; rank < std::min(state_->options.size, state_->options.ranks_that_come); ++rank) {
     state_->threads.emplace_back([state = state_, rank] { state->serve(rank); });
   }
   state_->threads.emplace_back([state = state_] { state->work(); });

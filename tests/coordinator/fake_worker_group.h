@@ -39,6 +39,7 @@ struct FakeGroupOptions {
   std::uint64_t group = 1;
   std::uint32_t size = 2;
   std::string secret;
+  std::uint32_t ranks_that_come = 256;                     // the others never connect
   std::vector<protocol::VolumeId> volumes = {{11}, {12}};  // one for each rank, as far as there are
   protocol::ModelFacts model{.name = "fake", .context_length = 8192, .vocabulary = 256, .kv_bytes_per_token = 1000};
   protocol::ContextParameters parameters{.model_fingerprint = "model",
@@ -67,6 +68,7 @@ struct FakeGroupCounts {
   std::uint64_t work_received = 0;  // by rank 0
   std::uint64_t last_wake = 0;      // at rank 1
   std::uint64_t objects_erased = 0;
+  std::uint64_t pings = 0;  // of all ranks
   bool is_drained = false;
   std::vector<protocol::Refusal> refusals;
   std::vector<protocol::ContextId> compute_order;

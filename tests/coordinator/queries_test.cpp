@@ -157,8 +157,7 @@ TEST_F(QueriesTest, GoesOnWithTheSameTokensWhenTheGroupIsLost) {
   const ContextId id = make_context(coordinator, std::string(5000, 'd'));
   const auto record = coordinator.ask({.context = id, .prompt = std::string("what?"), .max_tokens = 20});
   ASSERT_TRUE(eventually([&] { return record->tokens_now().size() == 7; }));
-  group->kill();
-  ASSERT_TRUE(eventually([&] { return !coordinator.cluster().is_ready; }));
+  coordinator.lose(*group);
   group = start_group(coordinator);
   wait_for_end(*record);
   ASSERT_TRUE(record->finished) << record->failed->message();
@@ -252,11 +251,11 @@ TEST_F(QueriesTest, AreUnavailableWhileAVolumeOfTheirContextIsAbsent) {
   RunningCoordinator coordinator(directory_.path());
   auto group = start_group(coordinator);
   const ContextId id = make_context(coordinator, "the document");
-  group->kill();
+  coordinator.lose(*group);
   FakeGroupOptions one_rank{.port = coordinator.port(), .group = ++last_group_, .size = 1};
   one_rank.volumes = {protocol::VolumeId{11}};
   group = std::make_unique<FakeWorkerGroup>(disk_, one_rank);
-  ASSERT_TRUE(eventually([&] { return coordinator.cluster().is_ready && coordinator.cluster().ranks.size() == 1; }));
+  coordinator.wait_until_ready();
   expect_error(*coordinator.ask({.context = id, .prompt = std::string("?")}), ErrorCode::unavailable,
                fmt::format("{}", protocol::VolumeId{12}));
 }

@@ -191,6 +191,11 @@ void RunningCoordinator::wait_until_ready() {
   EXPECT_TRUE(eventually([&] { return cluster().is_ready; })) << cluster().state << "\n" << log_.text();
 }
 
+void RunningCoordinator::lose(FakeWorkerGroup& group) {
+  group.kill();
+  EXPECT_TRUE(eventually([&] { return !cluster().is_ready; })) << log_.text();
+}
+
 std::string RunningCoordinator::metrics() {
   return on_loop([](auto& self) { return self.metrics_.serialize(); });
 }

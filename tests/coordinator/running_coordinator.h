@@ -134,6 +134,7 @@ class RunningCoordinator final {
   void drop(QueryRecord& record);  // the client goes away
   ClusterView cluster();
   void wait_until_ready();
+  void lose(FakeWorkerGroup& group);  // kills it, and waits until that is noticed
   std::string metrics();
 
  private:
