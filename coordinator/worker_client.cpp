@@ -164,8 +164,8 @@ bool WorkerClient::has_room() const {
 std::size_t WorkerClient::queued_bytes() const {
   return connection_->queued_bytes;
 }
-std::chrono::steady_clock::time_point WorkerClient::last_heard() const {
-  return connection_->last_heard;
+bool WorkerClient::take_heard() {
+  return std::exchange(connection_->is_heard, false);
 }
 
 void WorkerClient::close() {

@@ -99,6 +99,7 @@ class IdChecker {
   void write(std::string_view piece) {
     rest_ += piece;
     std::vector<TokenId> ids(rest_.size() / sizeof(TokenId));
+    if (ids.empty()) return;
     std::memcpy(ids.data(), rest_.data(), ids.size() * sizeof(TokenId));
     rest_.erase(0, ids.size() * sizeof(TokenId));
     check_ids(ids, count_, model_);
