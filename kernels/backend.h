@@ -53,13 +53,14 @@ class PackedWeight {
   virtual std::size_t bytes() const = 0;
 };
 
-// Rotary embedding. Pair j of a head turns by position * base^(-2j / dims). The angle is computed and reduced in
-// double, a pure function of the position. Only the first `dims` entries of a head turn.
+// Rotary embedding. Pair j of a head turns by position * base^(-2j / dims) / divisors[j]. The angle is computed and
+// reduced in double, a pure function of the position. Only the first `dims` entries of a head turn.
 enum class RopePairing : std::uint8_t { neighbours /* (2j, 2j+1): GGUF llama */, halves /* (j, j + dims/2) */ };
 struct Rope {
   std::uint32_t dims = 0;  // 0: no rotation
   double base = 10000.0;
   RopePairing pairing = RopePairing::neighbours;
+  std::vector<double> divisors;  // [dims / 2], how much slower each pair turns than plain RoPE; empty: none does
 };
 
 // Attention of query rows over a list of stripes, one partial for each node of `nodes`.
@@ -125,8 +126,14 @@ class Backend {
   // into[i] += x[i].
   virtual void add(Stream&, ConstMatrix x, Matrix into) = 0;
 
+  // x[i] *= factor.
+  virtual void scale(Stream&, float factor, Matrix x) = 0;
+
   // y[i] = silu(gate[i]) * up[i].  y may alias gate or up.
   virtual void silu_multiply(Stream&, ConstMatrix gate, ConstMatrix up, Matrix y) = 0;
+
+  // y[i] = gelu(gate[i]) * up[i], gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).  y may alias gate or up.
+  virtual void gelu_multiply(Stream&, ConstMatrix gate, ConstMatrix up, Matrix y) = 0;
 
   // Turns `heads` heads of each row in place, by the row's position.  x [rows, heads * head_dim]
   virtual void rotate(Stream&, const Rope& rope, std::uint32_t heads, std::span<const std::int64_t> positions,

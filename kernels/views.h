@@ -10,7 +10,7 @@
 
 namespace rotulus::kernels {
 
-// Rows of float32; `stride` >= columns.
+// Rows of float32; `stride` >= columns. A ConstMatrix of stride 0 is one row, as often as there are rows (a bias).
 struct Matrix {
   float* data = nullptr;
   std::size_t rows = 0;

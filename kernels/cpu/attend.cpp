@@ -96,6 +96,8 @@ void check_task(const AttendTask& task) {
                 task.query_heads, format.kv_heads);
   KERNELS_CHECK(format.head_dim > 0 && format.head_dim % 16 == 0, format.head_dim);
   KERNELS_CHECK(task.rope.dims % 2 == 0 && task.rope.dims <= format.head_dim, task.rope.dims, format.head_dim);
+  KERNELS_CHECK(task.rope.divisors.empty() || task.rope.divisors.size() == task.rope.dims / 2,
+                task.rope.divisors.size(), task.rope.dims);
   KERNELS_CHECK(task.nodes.size() == task.parts.size(), task.nodes.size(), task.parts.size());
   KERNELS_CHECK(are_disjoint_nodes(task.nodes), task.nodes.size());
   KERNELS_CHECK(std::is_sorted(task.nodes.begin(), task.nodes.end(),
@@ -155,7 +157,8 @@ std::vector<double> inverse_frequencies(const Rope& rope) {
   std::vector<double> frequencies(rope.dims / 2);
   for (std::size_t j = 0; j < frequencies.size(); ++j) {
     const long double exponent = -2.0L * static_cast<long double>(j) / rope.dims;
-    frequencies[j] = static_cast<double>(std::pow(static_cast<long double>(rope.base), exponent));
+    const long double plain = std::pow(static_cast<long double>(rope.base), exponent);
+    frequencies[j] = static_cast<double>(rope.divisors.empty() ? plain : plain / rope.divisors[j]);
   }
   return frequencies;
 }

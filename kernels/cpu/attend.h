@@ -23,7 +23,7 @@ void attend(Machine& machine, const AttendTask& task);
 
 void merge(Machine& machine, const MergeTask& task);
 
-// base^(-2j / dims) for the pairs of a rope.
+// base^(-2j / dims) / divisors[j] for the pairs of a rope.
 std::vector<double> inverse_frequencies(const Rope& rope);
 
 }  // namespace rotulus::kernels::cpu

@@ -86,12 +86,25 @@ void CpuBackend::add(Stream&, ConstMatrix x, Matrix into) {
   for_rows(x.rows, x.columns, [&](std::size_t row) { machine_.table.add(x.row(row), x.columns, into.row(row)); });
 }
 
-void CpuBackend::silu_multiply(Stream&, ConstMatrix gate, ConstMatrix up, Matrix y) {
+void CpuBackend::scale(Stream&, float factor, Matrix x) {
+  for_rows(x.rows, x.columns,
+           [&](std::size_t row) { machine_.table.scale(x.row(row), factor, x.columns, x.row(row)); });
+}
+
+void CpuBackend::multiply_gated(void (*kernel)(const float*, const float*, std::size_t, float*), ConstMatrix gate,
+                                ConstMatrix up, Matrix y) {
   check_same_shape(gate, up);
   check_same_shape(gate, y);
-  for_rows(gate.rows, gate.columns, [&](std::size_t row) {
-    machine_.table.silu_multiply(gate.row(row), up.row(row), gate.columns, y.row(row));
-  });
+  for_rows(gate.rows, gate.columns,
+           [&](std::size_t row) { kernel(gate.row(row), up.row(row), gate.columns, y.row(row)); });
+}
+
+void CpuBackend::silu_multiply(Stream&, ConstMatrix gate, ConstMatrix up, Matrix y) {
+  multiply_gated(machine_.table.silu_multiply, gate, up, y);
+}
+
+void CpuBackend::gelu_multiply(Stream&, ConstMatrix gate, ConstMatrix up, Matrix y) {
+  multiply_gated(machine_.table.gelu_multiply, gate, up, y);
 }
 
 void CpuBackend::rotate(Stream&, const Rope& rope, std::uint32_t heads, std::span<const std::int64_t> positions,
@@ -100,6 +113,7 @@ void CpuBackend::rotate(Stream&, const Rope& rope, std::uint32_t heads, std::spa
                 x.rows);
   const auto head_dim = static_cast<std::uint32_t>(x.columns / heads);
   KERNELS_CHECK(rope.dims % 2 == 0 && rope.dims <= head_dim, rope.dims, head_dim);
+  KERNELS_CHECK(rope.divisors.empty() || rope.divisors.size() == rope.dims / 2, rope.divisors.size(), rope.dims);
   if (rope.dims == 0) return;
   const std::vector<double> frequencies = inverse_frequencies(rope);
   const std::size_t pairs = frequencies.size();

@@ -19,7 +19,9 @@ class CpuBackend final : public Backend {
   void embed(Stream&, const WeightSource& table, std::span<const std::uint32_t> ids, Matrix y) override;
   void norm(Stream&, ConstMatrix x, std::span<const float> weight, float epsilon, Matrix y) override;
   void add(Stream&, ConstMatrix x, Matrix into) override;
+  void scale(Stream&, float factor, Matrix x) override;
   void silu_multiply(Stream&, ConstMatrix gate, ConstMatrix up, Matrix y) override;
+  void gelu_multiply(Stream&, ConstMatrix gate, ConstMatrix up, Matrix y) override;
   void rotate(Stream&, const Rope& rope, std::uint32_t heads, std::span<const std::int64_t> positions,
               Matrix x) override;
   void append(Stream&, const KvFormat& format, ConstMatrix keys, ConstMatrix values, std::uint32_t first_row,
@@ -28,6 +30,9 @@ class CpuBackend final : public Backend {
   void merge(Stream&, const MergeTask& task) override;
 
  private:
+  // y = activation(gate) * up, by a kernel of the table.
+  void multiply_gated(void (*kernel)(const float*, const float*, std::size_t, float*), ConstMatrix gate, ConstMatrix up,
+                      Matrix y);
   // Calls task(row) for each row, over the pool where there is enough to do.
   template <typename RowTask>
   void for_rows(std::size_t rows, std::size_t columns, const RowTask& task);

@@ -11,6 +11,8 @@ constexpr double kLn2 = 0.69314718055994530942;
 constexpr double kLog2E = 1.44269504088896340736;
 // ln 2 in two parts, the first of 28 bits, so that small integers times it are exact.
 constexpr double kLn2Parts[2] = {0x1.62e42fep-1, 0x1.f473de6af278fp-30};
+// gelu(x) = x / (1 + exp(-x (a + b x^2))): (1 + tanh u) / 2 is the logistic function of 2u. a = 2 sqrt(2 / pi).
+constexpr double kGelu[2] = {1.59576912160573071176, 1.59576912160573071176 * 0.044715};
 // 1 / i!
 constexpr double kExpTaylor[14] = {
     1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,

@@ -155,12 +155,25 @@ Table silu_multiply(ConstMatrix gate, ConstMatrix up) {
   return y;
 }
 
+Table gelu_multiply(ConstMatrix gate, ConstMatrix up) {
+  Table y(gate.rows, gate.columns);
+  for (std::size_t i = 0; i < gate.rows; ++i) {
+    for (std::size_t k = 0; k < gate.columns; ++k) {
+      const double g = gate.row(i)[k];
+      const double u = std::sqrt(2 / std::acos(-1.0)) * (g + 0.044715 * g * g * g);
+      y.row(i)[k] = g / (1.0 + std::exp(-2 * u)) * up.row(i)[k];  // (1 + tanh u) / 2 without its cancellation
+    }
+  }
+  return y;
+}
+
 void rotate(const Rope& rope, std::int64_t position, double* head) {
   for (std::uint32_t j = 0; j < rope.dims / 2; ++j) {
     const bool neighbours = rope.pairing == RopePairing::neighbours;
     double& a = head[neighbours ? 2 * j : j];
     double& b = head[neighbours ? 2 * j + 1 : j + rope.dims / 2];
-    const double angle = static_cast<double>(position) * std::pow(rope.base, -2.0 * j / rope.dims);
+    const double divisor = rope.divisors.empty() ? 1.0 : rope.divisors[j];
+    const double angle = static_cast<double>(position) * std::pow(rope.base, -2.0 * j / rope.dims) / divisor;
     const double turned = a * std::cos(angle) - b * std::sin(angle);
     b = a * std::sin(angle) + b * std::cos(angle);
     a = turned;

@@ -32,6 +32,7 @@ Table dequantize(const WeightSource& weight);
 Table matmul(const WeightSource& weight, ConstMatrix x);
 Table norm(ConstMatrix x, std::span<const float> weight, double epsilon);
 Table silu_multiply(ConstMatrix gate, ConstMatrix up);
+Table gelu_multiply(ConstMatrix gate, ConstMatrix up);
 
 // One head at `position`, in place.
 void rotate(const Rope& rope, std::int64_t position, double* head);

@@ -1,4 +1,4 @@
-// The verbs that treat rows one by one: embed, norm, add, silu_multiply, rotate, append.
+// The verbs that treat rows one by one: embed, norm, add, scale, silu_multiply, gelu_multiply, rotate, append.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -102,11 +102,45 @@ TEST_P(Rows, AddAddsAndSiluMultiplyAgreesWithTheReference) {
   }
 }
 
+TEST_P(Rows, GeluMultiplyAgreesWithTheReference) {
+  for (const std::size_t columns : {1u, 15u, 16u, 2048u}) {
+    Dense gate(3, columns, random_);
+    for (float& value : gate.values) value *= 3;
+    gate.values[0] = 90.0f;
+    gate.values.back() = -110.0f;
+    const Dense up(3, columns, random_);
+    Dense y(3, columns);
+    const ConstMatrix gate_view = gate.view();
+    backend_->gelu_multiply(*stream_, gate_view, up.view(), y.view());
+    const reference::Table expected = reference::gelu_multiply(gate_view, up.view());
+    for (std::size_t i = 0; i < y.values.size(); ++i) {
+      // As for silu; the exponent is about 1.6 g + 0.07 g^3.
+      const double g = std::abs(gate.values[i]);
+      const double magnitude = std::abs(expected.values[i]) * (1 + 2 * g + g * g * g / 7);
+      ASSERT_NEAR(y.values[i], expected.values[i], elementwise(magnitude) + 1e-37) << gate.values[i];
+    }
+    backend_->gelu_multiply(*stream_, gate_view, up.view(), gate.view());  // may alias
+    EXPECT_TRUE(exact<float>(gate.values, y.values));
+  }
+}
+
+TEST_P(Rows, ScaleScalesAndAddRepeatsARowOfStrideZero) {
+  const Dense x(5, 37, random_);
+  const std::vector<float> bias = random_.normals(37);
+  Dense y = x;
+  backend_->scale(*stream_, 0.375f, y.view());
+  for (std::size_t i = 0; i < y.values.size(); ++i) ASSERT_EQ(y.values[i], x.values[i] * 0.375f);
+  backend_->add(*stream_, {bias.data(), 5, 37, 0}, y.view());
+  for (std::size_t i = 0; i < y.values.size(); ++i) ASSERT_EQ(y.values[i], x.values[i] * 0.375f + bias[i % 37]);
+}
+
 TEST_P(Rows, RotateAgreesWithTheReferenceAtAnyPosition) {
   const std::vector<std::int64_t> positions{0, 1, 2, 127, 8191, 131072, 10000000, 1000000007, -3, -70000};
   for (const RopePairing pairing : {RopePairing::neighbours, RopePairing::halves}) {
     for (const std::uint32_t dims : {2u, 18u, 64u, 80u}) {
-      const Rope rope{.dims = dims, .base = 10000.0, .pairing = pairing};
+      Rope rope{.dims = dims, .base = 10000.0, .pairing = pairing};
+      // Every other rope turns slower, each pair by another factor.
+      for (std::uint32_t j = 0; dims % 4 == 0 && j < dims / 2; ++j) rope.divisors.push_back(1 + 0.37 * j);
       Dense x(positions.size(), 3 * 80, random_);
       const Dense before = x;
       backend_->rotate(*stream_, rope, 3, positions, x.view());

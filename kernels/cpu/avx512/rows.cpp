@@ -51,6 +51,18 @@ void silu_multiply(const float* gate, const float* up, std::size_t count, float*
   });
 }
 
+void gelu_multiply(const float* gate, const float* up, std::size_t count, float* y) {
+  const __m512 one = _mm512_set1_ps(1.0f);
+  const __m512 linear = _mm512_set1_ps(static_cast<float>(-kGelu[0]));
+  const __m512 cubic = _mm512_set1_ps(static_cast<float>(-kGelu[1]));
+  for_vectors(count, [&](std::size_t i, __mmask16 mask) {
+    const __m512 g = _mm512_maskz_loadu_ps(mask, gate + i);
+    const __m512 exponent = _mm512_mul_ps(g, _mm512_fmadd_ps(cubic, _mm512_mul_ps(g, g), linear));
+    const __m512 gelu = _mm512_div_ps(g, _mm512_add_ps(one, exp_any(exponent)));
+    _mm512_mask_storeu_ps(y + i, mask, _mm512_mul_ps(gelu, _mm512_maskz_loadu_ps(mask, up + i)));
+  });
+}
+
 // sincos_double of sincos.h, eight angles at once, operation for operation.
 void rope_table(double position, const double* inverse_frequencies, std::size_t pairs, float* cosines, float* sines) {
   for (std::size_t j = 0; j < pairs; j += 8) {

@@ -12,6 +12,7 @@ const KernelTable& avx512_kernels() {
       .norm = avx512::norm,
       .add = avx512::add,
       .silu_multiply = avx512::silu_multiply,
+      .gelu_multiply = avx512::gelu_multiply,
       .rope_table = avx512::rope_table,
       .rotate = avx512::rotate,
       .encode_f16 = avx512::encode_f16,

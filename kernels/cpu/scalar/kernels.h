@@ -14,6 +14,7 @@ void decode(const DecodeProduct& product);
 void norm(const float* x, const float* weight, float epsilon, std::size_t count, float* y);
 void add(const float* x, std::size_t count, float* into);
 void silu_multiply(const float* gate, const float* up, std::size_t count, float* y);
+void gelu_multiply(const float* gate, const float* up, std::size_t count, float* y);
 void rope_table(double position, const double* inverse_frequencies, std::size_t pairs, float* cosines, float* sines);
 void rotate(const Rotation& rotation, const float* x, float* y);
 void encode_f16(const float* x, std::size_t count, std::uint16_t* y);

@@ -23,6 +23,13 @@ void silu_multiply(const float* gate, const float* up, std::size_t count, float*
   }
 }
 
+void gelu_multiply(const float* gate, const float* up, std::size_t count, float* y) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const double g = gate[i];
+    y[i] = static_cast<float>(g / (1.0 + exp_double(-g * (kGelu[0] + kGelu[1] * g * g)))) * up[i];
+  }
+}
+
 void rope_table(double position, const double* inverse_frequencies, std::size_t pairs, float* cosines, float* sines) {
   for (std::size_t j = 0; j < pairs; ++j) {
     const SinCos turned = sincos_double(position * inverse_frequencies[j]);

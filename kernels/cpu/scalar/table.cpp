@@ -12,6 +12,7 @@ const KernelTable& scalar_kernels() {
       .norm = scalar::norm,
       .add = scalar::add,
       .silu_multiply = scalar::silu_multiply,
+      .gelu_multiply = scalar::gelu_multiply,
       .rope_table = scalar::rope_table,
       .rotate = scalar::rotate,
       .encode_f16 = scalar::encode_f16,
