@@ -13,6 +13,8 @@ std::optional<std::string> find_conflict(const ContextParameters& stored, const 
   if (stored.lane_count != running.lane_count) return "lane_count";
   if (stored.chunk_tokens != running.chunk_tokens) return "chunk_tokens";
   if (stored.format_version != running.format_version) return "format_version";
+  const std::uint32_t landmarks = stored.retrieval.landmark_version;
+  if (landmarks != 0 && landmarks != kLandmarkVersion) return "landmark_version";
   return std::nullopt;
 }
 

@@ -21,11 +21,20 @@
 
 namespace rotulus::protocol {
 
-inline constexpr std::uint32_t kProtocolVersion = 1;
+inline constexpr std::uint32_t kProtocolVersion = 2;
 inline constexpr std::uint32_t kStoreFormatVersion = 1;
+inline constexpr std::uint32_t kLandmarkVersion = 1;
 
 // ---------------------------------------------------------------------------------------------------------------
 // Records
+
+// What a context keeps for retrieval, and how its rows beyond the window were computed: their keys depend on it.
+struct RetrievalParameters {
+  std::uint32_t landmark_version = 0;  // 0: no landmarks are kept, every row attends exactly
+  std::uint32_t exact_tokens = 0;      // rows at positions below attend to everything before them
+  std::uint32_t local_tokens = 0;      // later rows: sinks (the first block) and this window, a multiple of 128
+  bool operator==(const RetrievalParameters&) const = default;
+};
 
 // What a context's stored bytes depend on. Constant for a context's life; two contexts share bytes only where equal.
 struct ContextParameters {
@@ -37,11 +46,13 @@ struct ContextParameters {
   std::uint32_t lane_count = kLaneCount;
   std::uint32_t chunk_tokens = kChunkTokens;
   std::uint32_t format_version = kStoreFormatVersion;
-  std::string numerics_id;  // may differ at reopening; then answers say numerics_changed
+  std::string numerics_id;             // may differ at reopening; then answers say numerics_changed
+  RetrievalParameters retrieval = {};  // chosen for each context when its tokens are counted; a worker's own is empty
   bool operator==(const ContextParameters&) const = default;
 };
 
-// The name of the first field in which `stored` cannot be used by `running`; numerics_id does not count.
+// The name of the first field in which `stored` cannot be used by `running`; numerics_id does not count, and of
+// `retrieval` only a landmark_version that is neither 0 nor kLandmarkVersion.
 std::optional<std::string> find_conflict(const ContextParameters& stored, const ContextParameters& running);
 
 enum class Frame : std::uint8_t { chat = 0, raw = 1 };
@@ -154,6 +165,37 @@ struct SamplingSpec {
   std::uint64_t seed = 0;
   std::uint32_t logprobs = 0;  // alternatives to report; the chosen token's own is always reported
   bool operator==(const SamplingSpec&) const = default;
+};
+
+enum class AttentionMode : std::uint8_t { automatic = 0, exact = 1, retrieval = 2 };
+
+// How one answer attends to its context.
+struct AttentionSpec {
+  AttentionMode mode = AttentionMode::automatic;  // automatic: exact where context and answer fit the window together
+  std::uint32_t budget_tokens =
+      2048;                          // retrieved per layer and KV head; a multiple of 16; sinks, local and tail on top
+  std::uint32_t local_tokens = 512;  // a multiple of 128
+  bool second_pass = true;           // pins the pages of the largest mass for all heads and runs the question again
+  bool wants_provenance = false;     // report evidence, also where no second pass needs the vote
+  bool operator==(const AttentionSpec&) const = default;
+};
+
+// A run of pages, and the largest softmax mass that any head gave one of them.
+struct Evidence {
+  TokenRange range;
+  float mass = 0;
+  bool operator==(const Evidence&) const = default;
+};
+
+// What an answer's attention read.
+struct AttentionReport {
+  AttentionMode mode = AttentionMode::exact;  // never automatic
+  std::uint64_t context_tokens = 0;
+  std::uint64_t attended_tokens = 0;  // of the context, by the question's last row: the most of any layer and KV head
+  std::uint32_t pinned_pages = 0;
+  bool second_pass = false;
+  std::vector<Evidence> evidence;  // best first, at most limits.h kMaxEvidence
+  bool operator==(const AttentionReport&) const = default;
 };
 
 struct TokenAlternative {
@@ -400,6 +442,7 @@ struct StartAnswer {
   std::uint32_t max_tokens = 0;  // forced ones included
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  AttentionSpec attention;
   bool operator==(const StartAnswer&) const = default;
 };
 struct CancelAnswer {
@@ -424,6 +467,7 @@ struct AnswerFinished {
   std::uint32_t completion_tokens = 0;
   double prompt_ms = 0;
   double predicted_ms = 0;
+  AttentionReport attention;
   bool operator==(const AnswerFinished&) const = default;
 };
 struct AnswerFailed {

@@ -8,6 +8,8 @@
 namespace rotulus::protocol::schema {
 
 // records.cpp
+void write(RetrievalParameters::Builder to, const protocol::RetrievalParameters& from);
+protocol::RetrievalParameters read(RetrievalParameters::Reader from);
 void write(ContextParameters::Builder to, const protocol::ContextParameters& from);
 protocol::ContextParameters read(ContextParameters::Reader from);
 void write(ContextDescription::Builder to, const protocol::ContextDescription& from);
@@ -98,6 +100,12 @@ void write(ComputeFailed::Builder to, const protocol::ComputeFailed& from);
 protocol::ComputeFailed read(ComputeFailed::Reader from);
 void write(ChunkDamaged::Builder to, const protocol::ChunkDamaged& from);
 protocol::ChunkDamaged read(ChunkDamaged::Reader from);
+void write(AttentionSpec::Builder to, const protocol::AttentionSpec& from);
+protocol::AttentionSpec read(AttentionSpec::Reader from);
+void write(Evidence::Builder to, const protocol::Evidence& from);
+protocol::Evidence read(Evidence::Reader from);
+void write(AttentionReport::Builder to, const protocol::AttentionReport& from);
+protocol::AttentionReport read(AttentionReport::Reader from);
 void write(StartAnswer::Builder to, const protocol::StartAnswer& from);
 protocol::StartAnswer read(StartAnswer::Reader from);
 void write(CancelAnswer::Builder to, const protocol::CancelAnswer& from);

@@ -48,6 +48,18 @@ void check_token_count(std::size_t count, TokenRange range) {
 
 }  // namespace
 
+void write(RetrievalParameters::Builder to, const protocol::RetrievalParameters& from) {
+  to.setLandmarkVersion(from.landmark_version);
+  to.setExactTokens(from.exact_tokens);
+  to.setLocalTokens(from.local_tokens);
+}
+
+protocol::RetrievalParameters read(RetrievalParameters::Reader from) {
+  return {.landmark_version = from.getLandmarkVersion(),
+          .exact_tokens = from.getExactTokens(),
+          .local_tokens = from.getLocalTokens()};
+}
+
 void write(ContextParameters::Builder to, const protocol::ContextParameters& from) {
   to.setModelFingerprint(text(from.model_fingerprint));
   to.setTokenizerFingerprint(text(from.tokenizer_fingerprint));
@@ -58,6 +70,7 @@ void write(ContextParameters::Builder to, const protocol::ContextParameters& fro
   to.setChunkTokens(from.chunk_tokens);
   to.setFormatVersion(from.format_version);
   to.setNumericsId(text(from.numerics_id));
+  write(to.initRetrieval(), from.retrieval);
 }
 
 protocol::ContextParameters read(ContextParameters::Reader from) {
@@ -69,7 +82,8 @@ protocol::ContextParameters read(ContextParameters::Reader from) {
           .lane_count = from.getLaneCount(),
           .chunk_tokens = from.getChunkTokens(),
           .format_version = from.getFormatVersion(),
-          .numerics_id = text(from.getNumericsId())};
+          .numerics_id = text(from.getNumericsId()),
+          .retrieval = read(from.getRetrieval())};
 }
 
 void write(ContextDescription::Builder to, const protocol::ContextDescription& from) {

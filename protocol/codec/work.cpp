@@ -136,6 +136,67 @@ protocol::TokenAlternative read(TokenAlternative::Reader from) {
   return {.token = from.getToken(), .bytes = data(from.getBytes()), .logprob = from.getLogprob()};
 }
 
+namespace {
+
+void check_attention(std::uint32_t budget_tokens, std::uint32_t local_tokens) {
+  check_limit(budget_tokens, kMaxBudgetTokens, "budget_tokens");
+  if (budget_tokens % kPageTokens != 0) refuse("budget_tokens", fmt::format("{} cuts a page", budget_tokens));
+  if (local_tokens % kBlockTokens != 0) refuse("local_tokens", fmt::format("{} cuts a block", local_tokens));
+}
+
+}  // namespace
+
+void write(AttentionSpec::Builder to, const protocol::AttentionSpec& from) {
+  check_attention(from.budget_tokens, from.local_tokens);
+  to.setMode(to_wire<AttentionMode>(from.mode));
+  to.setBudgetTokens(from.budget_tokens);
+  to.setLocalTokens(from.local_tokens);
+  to.setSecondPass(from.second_pass);
+  to.setWantsProvenance(from.wants_provenance);
+}
+
+protocol::AttentionSpec read(AttentionSpec::Reader from) {
+  check_attention(from.getBudgetTokens(), from.getLocalTokens());
+  return {.mode = from_wire(from.getMode(), protocol::AttentionMode::retrieval, "mode"),
+          .budget_tokens = from.getBudgetTokens(),
+          .local_tokens = from.getLocalTokens(),
+          .second_pass = from.getSecondPass(),
+          .wants_provenance = from.getWantsProvenance()};
+}
+
+void write(Evidence::Builder to, const protocol::Evidence& from) {
+  to.setRangeBegin(from.range.begin);
+  to.setRangeEnd(from.range.end);
+  to.setMass(from.mass);
+}
+
+protocol::Evidence read(Evidence::Reader from) {
+  const TokenRange range{from.getRangeBegin(), from.getRangeEnd()};
+  if (range.begin > range.end) refuse("evidence", fmt::format("[{}, {}) is no range", range.begin, range.end));
+  return {.range = range, .mass = from.getMass()};
+}
+
+void write(AttentionReport::Builder to, const protocol::AttentionReport& from) {
+  check_limit(from.evidence.size(), kMaxEvidence, "evidence");
+  to.setMode(to_wire<AttentionMode>(from.mode));
+  to.setContextTokens(from.context_tokens);
+  to.setAttendedTokens(from.attended_tokens);
+  to.setPinnedPages(from.pinned_pages);
+  to.setSecondPass(from.second_pass);
+  write_list(to.initEvidence(count_of(from.evidence)), from.evidence);
+}
+
+protocol::AttentionReport read(AttentionReport::Reader from) {
+  const auto evidence = from.getEvidence();
+  check_limit(evidence.size(), kMaxEvidence, "evidence");
+  return {.mode = from_wire(from.getMode(), protocol::AttentionMode::retrieval, "mode"),
+          .context_tokens = from.getContextTokens(),
+          .attended_tokens = from.getAttendedTokens(),
+          .pinned_pages = from.getPinnedPages(),
+          .second_pass = from.getSecondPass(),
+          .evidence = read_list(evidence)};
+}
+
 void write(StartAnswer::Builder to, const protocol::StartAnswer& from) {
   check_limit(from.stop.size(), kMaxStopStrings, "stop");
   to.setRequest(from.request.value);
@@ -150,6 +211,7 @@ void write(StartAnswer::Builder to, const protocol::StartAnswer& from) {
     stop.set(i, text(from.stop[i]));
   }
   to.setIgnoreEos(from.ignore_eos);
+  write(to.initAttention(), from.attention);
 }
 
 protocol::StartAnswer read(StartAnswer::Reader from) {
@@ -159,7 +221,8 @@ protocol::StartAnswer read(StartAnswer::Reader from) {
                                .forced = read_tokens(from.getForced(), "forced"),
                                .sampling = read(from.getSampling()),
                                .max_tokens = from.getMaxTokens(),
-                               .ignore_eos = from.getIgnoreEos()};
+                               .ignore_eos = from.getIgnoreEos(),
+                               .attention = read(from.getAttention())};
   const auto stop = from.getStop();
   check_limit(stop.size(), kMaxStopStrings, "stop");
   for (const auto string : stop) {
@@ -207,6 +270,7 @@ void write(AnswerFinished::Builder to, const protocol::AnswerFinished& from) {
   to.setCompletionTokens(from.completion_tokens);
   to.setPromptMs(from.prompt_ms);
   to.setPredictedMs(from.predicted_ms);
+  write(to.initAttention(), from.attention);
 }
 
 protocol::AnswerFinished read(AnswerFinished::Reader from) {
@@ -215,7 +279,8 @@ protocol::AnswerFinished read(AnswerFinished::Reader from) {
           .text = data(from.getText()),
           .completion_tokens = from.getCompletionTokens(),
           .prompt_ms = from.getPromptMs(),
-          .predicted_ms = from.getPredictedMs()};
+          .predicted_ms = from.getPredictedMs(),
+          .attention = read(from.getAttention())};
 }
 
 void write(AnswerFailed::Builder to, const protocol::AnswerFailed& from) {

@@ -34,6 +34,13 @@ enum Frame {
   raw @1;                    # Behind BOS, where the file asks for one; otherwise alone.
 }
 
+struct RetrievalParameters {
+  # What a context keeps for retrieval, and how its rows beyond the window were computed: their keys depend on it.
+  landmarkVersion @0 :UInt32;     # Format of its landmarks; 0: it keeps none, and every row attends exactly.
+  exactTokens @1 :UInt32;         # Rows at positions below this one attend to everything before them.
+  localTokens @2 :UInt32;         # Later rows attend to the first block and to a window of this many, a multiple of 128.
+}
+
 struct ContextParameters {
   # What a context's stored bytes depend on. Constant for its life; bytes are shared only where all of it is equal.
   modelFingerprint @0 :Text;      # SHA-256 of the model's tensors and hyperparameters, in hexadecimal.
@@ -45,6 +52,7 @@ struct ContextParameters {
   chunkTokens @6 :UInt32;         # Tokens in a chunk.
   formatVersion @7 :UInt32;       # Of the store's files.
   numericsId @8 :Text;            # ISA row, arithmetic and formats that made the bytes. May differ at reopening.
+  retrieval @9 :RetrievalParameters;        # Chosen for each context. Absent in older records: no landmarks.
 }
 
 struct ContextDescription {

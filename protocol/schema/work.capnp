@@ -87,6 +87,39 @@ struct TokenAlternative {
   logprob @2 :Float32;            # Natural logarithm of its probability at temperature 1.
 }
 
+enum AttentionMode {
+  # What of a context an answer attends to.
+  automatic @0;              # Exact where context and answer fit the window together, else retrieval. Never reported.
+  exact @1;                  # Every token.
+  retrieval @2;              # The first block, a local window, and the pages that landmarks select.
+}
+
+struct AttentionSpec {
+  # How one answer attends to its context.
+  mode @0 :AttentionMode;         # See there.
+  budgetTokens @1 :UInt32;        # Retrieved per layer and KV head, a multiple of 16; what is always read comes on top.
+  localTokens @2 :UInt32;         # The local window, a multiple of 128.
+  secondPass @3 :Bool;            # Pin the pages of the largest mass for all heads and run the question again.
+  wantsProvenance @4 :Bool;       # Report evidence, also where no second pass needs the vote.
+}
+
+struct Evidence {
+  # A run of pages that an answer's attention read.
+  rangeBegin @0 :UInt64;          # Its first token's position.
+  rangeEnd @1 :UInt64;            # One past its last token's position.
+  mass @2 :Float32;               # The largest softmax mass that any head gave one of its pages.
+}
+
+struct AttentionReport {
+  # What an answer's attention read.
+  mode @0 :AttentionMode;         # Exact or retrieval.
+  contextTokens @1 :UInt64;       # Length of the context.
+  attendedTokens @2 :UInt64;      # Of those, by the question's last row: the most of any layer and KV head.
+  pinnedPages @3 :UInt32;         # By the second pass.
+  secondPass @4 :Bool;            # Whether there was one.
+  evidence @5 :List(Evidence);    # Best first.
+}
+
 struct StartAnswer {
   # Coordinator: an answer behind a completed context.
   request @0 :UInt64;             # Its id, which is fresh.
@@ -97,6 +130,7 @@ struct StartAnswer {
   maxTokens @5 :UInt32;           # Forced ones included.
   stop @6 :List(Text);            # Strings that end the answer and are not part of it.
   ignoreEos @7 :Bool;             # Go on behind the model's own end.
+  attention @8 :AttentionSpec;    # How it attends to the context.
 }
 
 struct CancelAnswer {
@@ -129,6 +163,7 @@ struct AnswerFinished {
   completionTokens @3 :UInt32;    # Its tokens, forced ones counted.
   promptMs @4 :Float64;           # From its start to its first token.
   predictedMs @5 :Float64;        # From its first token to its end.
+  attention @6 :AttentionReport;  # What it read of the context.
 }
 
 struct AnswerFailed {

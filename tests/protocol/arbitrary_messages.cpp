@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <boost/pfr.hpp>
 #include <type_traits>
+#include <utility>
 
 #include "protocol/error.h"
 #include "protocol/limits.h"
@@ -27,10 +28,15 @@ void fill(EncodeText::Kind& kind) {
 void fill(FinishReason& reason) {
   reason = static_cast<FinishReason>(*rc::gen::inRange(0, 2));
 }
+void fill(AttentionMode& mode) {
+  mode = static_cast<AttentionMode>(*rc::gen::inRange(0, 3));
+}
 
 // All of them before the templates, which would not find those for types of std.
 void fill(Placement& placement);
 void fill(SamplingSpec& sampling);
+void fill(AttentionSpec& attention);
+void fill(Evidence& evidence);
 void fill(ManifestRecord& record);
 void fill(ManifestPage& page);
 template <typename T>
@@ -69,6 +75,17 @@ void fill(Placement& placement) {
 void fill(SamplingSpec& sampling) {
   boost::pfr::for_each_field(sampling, [](auto& field) { fill(field); });
   sampling.logprobs %= kMaxLogprobs + 1;
+}
+
+void fill(AttentionSpec& attention) {
+  boost::pfr::for_each_field(attention, [](auto& field) { fill(field); });
+  attention.budget_tokens = *rc::gen::inRange<std::uint32_t>(0, kMaxBudgetTokens / kPageTokens + 1) * kPageTokens;
+  attention.local_tokens -= attention.local_tokens % kBlockTokens;
+}
+
+void fill(Evidence& evidence) {
+  boost::pfr::for_each_field(evidence, [](auto& field) { fill(field); });
+  if (evidence.range.begin > evidence.range.end) std::swap(evidence.range.begin, evidence.range.end);
 }
 
 void fill(ManifestRecord& record) {

@@ -150,6 +150,19 @@ TEST(Codec, RefusesKindsAndEnumeratorsItDoesNotKnow) {
   EXPECT_EQ(refused_field(forge({struct_pointer(0, 1, 1), 3 /* refusal */, struct_pointer(0, 1, 1), 17, 0})), "code");
 }
 
+// A catalogue's record from before contexts kept landmarks: its parameters have two data words and five pointers.
+TEST(Codec, ReadsOlderRecordsAsContextsWithoutLandmarks) {
+  const std::uint64_t block_and_lanes = 128 | 256ull << 32;
+  const std::uint64_t chunk_and_format = 4096 | 1ull << 32;
+  const Bytes bytes =
+      forge({struct_pointer(0, 0, 2), struct_pointer(1, 2, 5), 0, block_and_lanes, chunk_and_format, 0, 0, 0, 0, 0});
+  ContextParameters parameters{.retrieval = {1, 2, 3}};
+  ContextDescription description;
+  decode_context_record(bytes, parameters, description);
+  EXPECT_EQ(parameters.chunk_tokens, kChunkTokens);
+  EXPECT_EQ(parameters.retrieval, RetrievalParameters{});
+}
+
 TEST(Codec, MeetsTheLimitsOfTokenIdsInBothDirections) {
   for (const bool is_over : {false, true}) {
     const std::vector<TokenId> ids(kTokenIdsPerMessage + is_over, 7);
@@ -179,6 +192,11 @@ TEST(Codec, MeetsTheOtherLimits) {
     expect(StartAnswer{.stop = std::vector<std::string>(kMaxStopStrings + more, "x")}, "stop");
     expect(StartAnswer{.stop = {std::string(kMaxStopStringBytes + more, 'x')}}, "stop");
     expect(StartAnswer{.sampling = {.logprobs = static_cast<std::uint32_t>(kMaxLogprobs + more)}}, "logprobs");
+    expect(StartAnswer{.attention = {.budget_tokens = kMaxBudgetTokens + (is_over ? kPageTokens : 0)}},
+           "budget_tokens");
+    expect(StartAnswer{.attention = {.budget_tokens = 16 + (is_over ? 1u : 0u)}}, "budget_tokens");
+    expect(StartAnswer{.attention = {.local_tokens = 128 + (is_over ? 16u : 0u)}}, "local_tokens");
+    expect(AnswerFinished{.attention = {.evidence = std::vector<Evidence>(kMaxEvidence + more)}}, "evidence");
     expect(AnswerToken{.top = std::vector<TokenAlternative>(kMaxLogprobs + more)}, "top");
     expect(OpenContext{.description = {.metadata_json = std::string(kMaxMetadataBytes + more, 'x')}}, "metadata");
     expect(ChunkCommitted{.record = {.manifests = std::vector<VolumeManifest>(kLaneCount + more)}}, "manifests");
@@ -213,6 +231,12 @@ TEST(ContextParameters, ConflictNamesTheFirstFieldThatDiffersAndNotTheNumerics) 
   EXPECT_EQ(conflict([](auto& stored) { stored.lane_count = 9; }), "lane_count");
   EXPECT_EQ(conflict([](auto& stored) { stored.chunk_tokens = 9; }), "chunk_tokens");
   EXPECT_EQ(conflict([](auto& stored) { stored.format_version = 9; }), "format_version");
+}
+
+TEST(ContextParameters, RetrievalIsEachContextsOwnButItsLandmarksMustBeOfAVersionWeRead) {
+  const ContextParameters running;
+  EXPECT_EQ(find_conflict({.retrieval = {kLandmarkVersion, 8192, 2048}}, running), std::nullopt);
+  EXPECT_EQ(find_conflict({.retrieval = {kLandmarkVersion + 1, 8192, 2048}}, running), "landmark_version");
 }
 
 TEST(Placement, LaneLiesOnTheRunThatBeginsAtOrBeforeIt) {
