@@ -70,8 +70,11 @@ struct Rope {
 // (merge below; an empty lane is its identity). parts[n] receives the tree's value at nodes[n]. A lane outside all
 // nodes must have no stripe.
 //
-//   score(i, k) = scale * <rope(q_i, position_i - shift), key_k>,  key k visible iff position_k <= position_i
+//   score(i, k) = scale * <rope(q_i, position_i - shift), key_k>,  capped: soft_cap * tanh(score / soft_cap)
+//   key k visible iff 0 <= position_i - position_k (and < window), by true document positions whatever the shift
 //   lse = ln sum exp(score),  out = sum exp(score - lse) * value_k            (Milakov & Gimelshein 2018)
+//
+// A learned sink (MergeTask::sink_logits) is no part of this: it joins once, where all partials have met.
 struct LaneSpan {
   std::uint32_t first = 0;  // aligned to size
   std::uint32_t size = 0;   // a power of two
@@ -83,22 +86,32 @@ struct AttendTask {
   const float* queries = nullptr;           // [rows, query_heads, head_dim], not rotated
   const std::int64_t* positions = nullptr;  // [rows], document positions
   Rope rope;
-  float scale = 0;  // 1/sqrt(head_dim)
+  float scale = 0;          // 1/sqrt(head_dim)
+  std::int64_t window = 0;  // 0: every key up to the row's own position
+  float soft_cap = 0;       // 0: scores as they are
   std::span<const KvBlock> blocks;
   std::span<const Stripe> stripes;  // ordered by (lane, position)
   std::span<const LaneSpan> nodes;  // disjoint, ascending
   std::span<const Partial> parts;   // one per node
-  std::function<void()> progress;   // called between tiles by the calling thread; may be empty
+  // By-product where not null: the lse of each page's scores alone, -inf where the row sees nothing of it; a function
+  // of the row and the page. The page's share of a row's softmax is exp(page_lse - lse), with the row's lse of the
+  // final merge. Blocks that are in no stripe have -inf.
+  float* page_lse = nullptr;       // [rows, query_heads, blocks.size(), 8 pages]
+  std::function<void()> progress;  // called between tiles by the calling thread; may be empty
 };
 
 // out_i = sum_n exp(lse_in - lse_i) * part_n.out_i merged pairwise as a tree; see merge_tree.
+//
+// Every row's partials meet in exactly one merge that holds its tail, so a learned sink is given there and nowhere
+// else: it is one more partial with lse = its logit and out = 0, merged after the tail.
 struct MergeTask {
   std::size_t rows = 0;
   std::uint32_t query_heads = 0;
   std::uint32_t head_dim = 0;
   std::span<const LaneSpan> nodes;      // disjoint; any order; of any sizes of the tree
   std::span<const ConstPartial> parts;  // one per node
-  ConstPartial tail;                    // merged last; out == nullptr: none
+  ConstPartial tail;                    // merged after them; out == nullptr: none
+  const float* sink_logits = nullptr;   // [query_heads], merged last; nullptr: none, -inf: none for that head
   Partial into;                         // may not alias
 };
 
@@ -146,9 +159,9 @@ class Backend {
 
   virtual void attend(Stream&, const AttendTask& task) = 0;
 
-  // Merges nodes of the lane tree up to the root, then the tail. merge(a, b): an empty side is the identity, bit for
-  // bit; otherwise m = max(lse_a, lse_b), w_x = exp(lse_x - m), out = (w_a out_a + w_b out_b) / (w_a + w_b),
-  // lse = m + ln(w_a + w_b), the lower lanes on side a.
+  // Merges nodes of the lane tree up to the root, then the tail, then the sink. merge(a, b): an empty side is the
+  // identity, bit for bit; otherwise m = max(lse_a, lse_b), w_x = exp(lse_x - m), out = (w_a out_a + w_b out_b) / (w_a
+  // + w_b), lse = m + ln(w_a + w_b), the lower lanes on side a.
   virtual void merge(Stream&, const MergeTask& task) = 0;
 };
 

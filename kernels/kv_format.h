@@ -22,6 +22,8 @@ inline constexpr std::uint32_t kBlockTokens = 128;
 inline constexpr std::uint32_t kPanelTokens = 64;
 inline constexpr std::uint32_t kStripeTokens = 512;
 inline constexpr std::uint32_t kPageTokens = 16;
+inline constexpr std::uint32_t kBlockPages = kBlockTokens / kPageTokens;
+inline constexpr std::uint32_t kMaxHeadDim = 256;
 
 std::string_view to_string(KvType type);
 inline std::size_t element_bytes(KvType type) {
@@ -31,7 +33,7 @@ inline std::size_t element_bytes(KvType type) {
 struct KvFormat {
   KvType type = KvType::f16;
   std::uint32_t kv_heads = 0;
-  std::uint32_t head_dim = 0;  // a multiple of 16
+  std::uint32_t head_dim = 0;  // a multiple of 16, at most kMaxHeadDim
 
   bool operator==(const KvFormat&) const = default;
 

@@ -20,7 +20,7 @@ constexpr std::size_t kMergeRowHeads = 64;  // row heads in one piece of a merge
 
 // A tile's queries and running outputs stay in L2 beside the float32 panels of one stripe.
 std::size_t tile_row_heads(std::uint32_t head_dim) {
-  return head_dim <= 64 ? 384 : 192;
+  return head_dim <= 64 ? 384 : head_dim <= 128 ? 192 : 96;
 }
 
 // A sub-tree of lanes whose partial is computed in one go, into the caller's memory if it is a whole node.
@@ -94,7 +94,8 @@ void check_task(const AttendTask& task) {
   const KvFormat& format = task.format;
   KERNELS_CHECK(format.kv_heads > 0 && task.query_heads > 0 && task.query_heads % format.kv_heads == 0,
                 task.query_heads, format.kv_heads);
-  KERNELS_CHECK(format.head_dim > 0 && format.head_dim % 16 == 0, format.head_dim);
+  KERNELS_CHECK(format.head_dim > 0 && format.head_dim % 16 == 0 && format.head_dim <= kMaxHeadDim, format.head_dim);
+  KERNELS_CHECK(task.window >= 0 && task.soft_cap >= 0, task.window, task.soft_cap);
   KERNELS_CHECK(task.rope.dims % 2 == 0 && task.rope.dims <= format.head_dim, task.rope.dims, format.head_dim);
   KERNELS_CHECK(task.rope.divisors.empty() || task.rope.divisors.size() == task.rope.dims / 2,
                 task.rope.divisors.size(), task.rope.dims);
@@ -166,6 +167,9 @@ std::vector<double> inverse_frequencies(const Rope& rope) {
 void attend(Machine& machine, const AttendTask& task) {
   check_task(task);
   check_stripes(task);
+  if (task.page_lse != nullptr) {
+    std::fill_n(task.page_lse, task.rows * task.query_heads * task.blocks.size() * kBlockPages, kNothing);
+  }
   if (task.rows == 0 || task.nodes.empty()) return;
   const std::uint32_t group = task.query_heads / task.format.kv_heads;
   const std::size_t most_rows = std::max<std::size_t>(1, tile_row_heads(task.format.head_dim) / group);
@@ -226,9 +230,13 @@ void merge(Machine& machine, const MergeTask& task) {
         std::memcpy(into, merged.out, dim * sizeof(float));
       }
       task.into.lse[i] = merged.lse;
-      if (task.tail.out == nullptr) continue;
-      float weights[3];
-      merge_into(machine.table, dim, 1, into, task.into.lse + i, task.tail.out + i * dim, task.tail.lse + i, weights);
+      if (task.tail.out != nullptr) {
+        float weights[3];
+        merge_into(machine.table, dim, 1, into, task.into.lse + i, task.tail.out + i * dim, task.tail.lse + i, weights);
+      }
+      if (task.sink_logits != nullptr) {
+        merge_sink(machine.table, dim, task.sink_logits[i % task.query_heads], into, task.into.lse + i);
+      }
     }
   });
 }

@@ -141,8 +141,9 @@ void CpuBackend::rotate(Stream&, const Rope& rope, std::uint32_t heads, std::spa
 void CpuBackend::append(Stream&, const KvFormat& format, ConstMatrix keys, ConstMatrix values, std::uint32_t first_row,
                         std::byte* block) {
   check_same_shape(keys, values);
-  KERNELS_CHECK(keys.columns == std::size_t{format.kv_heads} * format.head_dim && format.head_dim % 16 == 0,
-                keys.columns, format.kv_heads, format.head_dim);
+  KERNELS_CHECK(keys.columns == std::size_t{format.kv_heads} * format.head_dim, keys.columns, format.kv_heads,
+                format.head_dim);
+  KERNELS_CHECK(format.head_dim % 16 == 0 && format.head_dim <= kMaxHeadDim, format.head_dim);
   KERNELS_CHECK(first_row + keys.rows <= kBlockTokens, first_row, keys.rows);
   KERNELS_CHECK(reinterpret_cast<std::uintptr_t>(block) % kKvElementAlignment == 0, first_row);
   store_rows(machine_.table, format, keys, values, first_row, block);

@@ -80,28 +80,36 @@ struct FoldBlock {
   const void* keys;           // [2 panels][head_dim][64 tokens]
   const void* values;         // [128 tokens][head_dim]
   const float* queries;       // [row_heads][head_dim], rotated for this block's shift, times scale * log2(e)
-  std::uint32_t token_count;  // tokens that some row of the tile sees: the first 1..128
+  std::uint32_t token_count;  // 1..128; no row of the tile sees a token behind them
   std::uint8_t page_mask;     // != 0
 };
 
 // Folds one stripe into running online softmaxes (base 2): max, sum and out = sum exp2(score - max) * value.
 //
-// Token t of block b is slot 128 b + t. Row head i sees the slots below limits[i] that lie in their block's token_count
-// and in a page of its mask; all others add nothing, whatever their memory holds.
+// Token t of block b is slot 128 b + t. Row head i sees the slots in [starts[i], limits[i]) that lie in their block's
+// token_count and in a page of its mask; all others add nothing, whatever their memory holds.
+//
+// Where page_max is given, it and page_sum receive the same softmax of each page alone: page p of block b is entry
+// 8 b + p; a page of which nothing is seen has max -inf.
 struct FoldStripe {
   KvType type;
   std::uint32_t head_dim;
   std::size_t row_heads;
   const FoldBlock* blocks;
   std::uint32_t block_count;    // 1..4
+  float soft_cap;               // of scores in base 2; 0: none
+  const std::uint32_t* starts;  // [row_heads]
   const std::uint32_t* limits;  // [row_heads]
   float* out;                   // [row_heads][head_dim]
   float* max;                   // [row_heads], -inf at first
   float* sum;                   // [row_heads]
+  float* page_max;              // [row_heads][kStripePages], or nullptr
+  float* page_sum;              // [row_heads][kStripePages]
   float* scratch;               // fold_scratch_floats(head_dim)
   const void* next_keys;        // a prefetch hint: the keys of the stripe that follows, or nullptr
 };
 
+inline constexpr std::size_t kStripePages = kStripeTokens / kPageTokens;
 inline constexpr std::size_t kFoldRowHeads = 24;                 // row heads whose scores lie in scratch at once
 inline constexpr std::size_t kScoreStride = kStripeTokens + 16;  // not a power of two: rows would share cache sets
 constexpr std::size_t fold_scratch_floats(std::size_t head_dim) {

@@ -33,6 +33,14 @@ void merge_into(const KernelTable& table, std::size_t head_dim, std::size_t coun
   }
 }
 
+void merge_sink(const KernelTable& table, std::size_t head_dim, float logit, float* out, float* lse) {
+  if (logit == kNothing) return;
+  float weights[3];
+  table.merge_weights(lse, &logit, 1, {weights, weights + 1, weights + 2});
+  table.scale(out, weights[0], head_dim, out);
+  *lse = weights[2];
+}
+
 bool are_disjoint_nodes(std::span<const LaneSpan> nodes) {
   bool taken[kLaneCount] = {};
   for (const LaneSpan& node : nodes) {

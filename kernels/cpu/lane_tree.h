@@ -20,6 +20,9 @@ inline constexpr std::size_t kTreeDepth = 9;  // levels of the tree: 256 lanes, 
 void merge_into(const KernelTable& table, std::size_t head_dim, std::size_t count, float* a, float* lse_a,
                 const float* b, const float* lse_b, float* weights);
 
+// Merges a learned sink, a partial with lse = `logit` and an output of zeros, into one row head.
+void merge_sink(const KernelTable& table, std::size_t head_dim, float logit, float* out, float* lse);
+
 // True where each span is a node of the tree and no two overlap.
 bool are_disjoint_nodes(std::span<const LaneSpan> nodes);
 

@@ -36,19 +36,26 @@ TileFold::TileFold(const KernelTable& table, const AttendTask& task, std::span<c
   };
   queries_ = take(kMaxBlocks * row_heads_ * dim_);
   angles_ = take(dim_);
+  starts_ = reinterpret_cast<std::uint32_t*>(take(row_heads_));
   limits_ = reinterpret_cast<std::uint32_t*>(take(row_heads_));
   max_ = take(row_heads_);
   sum_ = take(row_heads_);
   merge_weights_ = take(3 * row_heads_);
   fold_scratch_ = take(fold_scratch_floats(dim_));
   slots_ = take(kTreeDepth * slot_floats_);
+  page_max_ = task.page_lse == nullptr ? nullptr : take(row_heads_ * kStripePages);
+  page_sum_ = task.page_lse == nullptr ? nullptr : take(row_heads_ * kStripePages);
+  const auto positions = std::span(task.positions + rows.first_row, rows.row_count);
+  lowest_ = *std::min_element(positions.begin(), positions.end());
+  highest_ = *std::max_element(positions.begin(), positions.end());
 }
 
 std::size_t TileFold::memory_floats(const AttendTask& task, std::size_t row_count) {
   const std::size_t row_heads = row_count * (task.query_heads / task.format.kv_heads);
   const std::size_t dim = task.format.head_dim;
-  return lines(kMaxBlocks * row_heads * dim) + lines(dim) + 3 * lines(row_heads) + lines(3 * row_heads) +
-         lines(fold_scratch_floats(dim)) + kTreeDepth * lines(row_heads * (dim + 1));
+  const std::size_t page_floats = task.page_lse == nullptr ? 0 : 2 * lines(row_heads * kStripePages);
+  return lines(kMaxBlocks * row_heads * dim) + lines(dim) + 4 * lines(row_heads) + lines(3 * row_heads) +
+         lines(fold_scratch_floats(dim)) + kTreeDepth * lines(row_heads * (dim + 1)) + page_floats;
 }
 
 void TileFold::run(LaneSpan span, std::span<const Stripe> stripes, Partial into) {
@@ -92,12 +99,16 @@ bool TileFold::fold_lane(std::span<const Stripe> stripes, std::size_t depth) {
 bool TileFold::fold_stripe(const Stripe& stripe, std::size_t depth) {
   FoldBlock blocks[kMaxBlocks];
   bool in_use[kMaxBlocks] = {};
+  std::uint32_t indices[kMaxBlocks];
   std::uint32_t count = 0;
+  std::fill_n(starts_, row_heads_, 0u);
   std::fill_n(limits_, row_heads_, 0u);
-  for (const KvBlock& block : task_.blocks.subspan(stripe.first_block, stripe.block_count)) {
+  for (std::uint32_t index = stripe.first_block; index < stripe.first_block + stripe.block_count; ++index) {
+    const KvBlock& block = task_.blocks[index];
     if (block.page_mask == 0) continue;
-    const std::uint32_t seen = raise_limits(block, count * kBlockTokens);
-    if (seen == 0) break;  // nor does any row see the blocks after it
+    const std::uint32_t seen = extend_seen(block, count * kBlockTokens);
+    if (seen == 0) continue;
+    indices[count] = index;
     blocks[count++] = {keys_of(block), values_of(block), rotated_queries(block.shift, in_use), seen, block.page_mask};
   }
   if (count == 0) return false;
@@ -108,12 +119,17 @@ bool TileFold::fold_stripe(const Stripe& stripe, std::size_t depth) {
                       .row_heads = row_heads_,
                       .blocks = blocks,
                       .block_count = count,
+                      .soft_cap = static_cast<float>(task_.soft_cap * kLog2E),
+                      .starts = starts_,
                       .limits = limits_,
                       .out = slot_out(depth),
                       .max = max_,
                       .sum = sum_,
+                      .page_max = page_max_,
+                      .page_sum = page_sum_,
                       .scratch = fold_scratch_,
                       .next_keys = has_next ? keys_of(task_.blocks[next->first_block]) : nullptr});
+  if (task_.page_lse != nullptr) store_page_lse(indices, count);
   return true;
 }
 
@@ -126,17 +142,39 @@ void TileFold::finish_lane(std::size_t depth) {
   }
 }
 
-// Raises each row head's limit to the end of what it sees of the block; returns how many tokens some row sees.
-std::uint32_t TileFold::raise_limits(const KvBlock& block, std::uint32_t first_slot) {
-  std::uint32_t most = 0;
+// Extends what each row head sees by its part of a block; returns the end of what some row sees, 0 where none does. A
+// row that sees something of two blocks sees all between them, so one range of slots tells it.
+std::uint32_t TileFold::extend_seen(const KvBlock& block, std::uint32_t first_slot) {
+  const auto token = [&](std::int64_t position) {
+    const std::int64_t index = position - block.first_position;
+    return static_cast<std::uint32_t>(std::clamp<std::int64_t>(index, 0, block.token_count));
+  };
+  const bool has_window = task_.window > 0;
+  if (token(highest_ + 1) == 0) return 0;
+  if (has_window && token(lowest_ - task_.window + 1) == block.token_count) return 0;
+  std::uint32_t last = 0;
   for (std::size_t row = 0; row < rows_.row_count; ++row) {
-    const std::int64_t seen = task_.positions[rows_.first_row + row] - block.first_position + 1;
-    if (seen <= 0) continue;
-    const auto count = static_cast<std::uint32_t>(std::min<std::int64_t>(seen, block.token_count));
-    most = std::max(most, count);
-    std::fill_n(limits_ + row * group_, group_, first_slot + count);
+    const std::int64_t position = task_.positions[rows_.first_row + row];
+    const std::uint32_t begin = has_window ? token(position - task_.window + 1) : 0;
+    const std::uint32_t end = token(position + 1);
+    if (begin >= end) continue;
+    last = std::max(last, end);
+    const std::size_t head = row * group_;
+    if (starts_[head] == limits_[head]) std::fill_n(starts_ + head, group_, first_slot + begin);
+    std::fill_n(limits_ + head, group_, first_slot + end);
   }
-  return most;
+  return last;
+}
+
+void TileFold::store_page_lse(const std::uint32_t* block_indices, std::uint32_t count) {
+  for (std::size_t i = 0; i < row_heads_; ++i) {
+    const std::size_t head = (rows_.first_row + i / group_) * task_.query_heads + rows_.kv_head * group_ + i % group_;
+    float* const into = task_.page_lse + head * task_.blocks.size() * kBlockPages;
+    for (std::uint32_t b = 0; b < count; ++b) {
+      const std::size_t from = i * kStripePages + b * kBlockPages;
+      table_.log_sums(page_max_ + from, page_sum_ + from, kBlockPages, into + block_indices[b] * kBlockPages);
+    }
+  }
 }
 
 const float* TileFold::rotated_queries(std::int64_t shift, bool (&in_use)[kMaxBlocks]) {

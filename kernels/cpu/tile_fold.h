@@ -32,7 +32,8 @@ class TileFold final {
   bool fold_stripe(const Stripe& stripe, std::size_t depth);
   void finish_lane(std::size_t depth);
 
-  std::uint32_t raise_limits(const KvBlock& block, std::uint32_t first_slot);
+  std::uint32_t extend_seen(const KvBlock& block, std::uint32_t first_slot);
+  void store_page_lse(const std::uint32_t* block_indices, std::uint32_t count);
   const float* rotated_queries(std::int64_t shift, bool (&in_use)[4]);
   void rotate_rows(std::int64_t shift, float* queries);
   const void* keys_of(const KvBlock& block) const;
@@ -49,15 +50,20 @@ class TileFold final {
   std::size_t row_heads_;
   std::size_t dim_;
   std::size_t slot_floats_;
+  std::int64_t lowest_;   // the smallest position of the tile's rows
+  std::int64_t highest_;  // the largest
 
   // Queries rotated for up to four shifts: a stripe has at most four blocks.
   float* queries_;  // [4][row_heads][head_dim]
   std::int64_t shifts_[4] = {};
   bool is_cached_[4] = {};
   float* angles_;          // cosines and sines of one row
+  std::uint32_t* starts_;  // [row_heads]
   std::uint32_t* limits_;  // [row_heads]
   float* max_;             // [row_heads]
   float* sum_;             // [row_heads]
+  float* page_max_;        // [row_heads][kStripePages] where page lse are asked for, else nullptr
+  float* page_sum_;        // the same
   float* merge_weights_;   // [3][row_heads]
   float* slots_;           // [kTreeDepth], each out [row_heads][head_dim] and lse [row_heads]
   float* fold_scratch_;

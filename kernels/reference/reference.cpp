@@ -81,14 +81,17 @@ void attend_block(const AttendTask& task, const KvBlock& block, std::size_t row,
   rotate(task.rope, task.positions[row] - block.shift, query.data());
   for (std::uint32_t t = 0; t < block.token_count; ++t) {
     if ((block.page_mask >> (t / kPageTokens) & 1u) == 0) continue;
-    if (block.first_position + t > task.positions[row]) continue;
+    const std::int64_t distance = task.positions[row] - block.first_position - t;
+    if (distance < 0 || (task.window > 0 && distance >= task.window)) continue;
     double score = 0;
     std::vector<double> value(format.head_dim);
     for (std::uint32_t d = 0; d < format.head_dim; ++d) {
       score += query[d] * stored_key(format, block.data, kv_head, t, d);
       value[d] = stored_value(format, block.data, kv_head, t, d);
     }
-    softmax.add(score * task.scale, value);
+    score *= task.scale;
+    if (task.soft_cap > 0) score = task.soft_cap * std::tanh(score / task.soft_cap);
+    softmax.add(score, value);
   }
 }
 
@@ -222,6 +225,9 @@ Attended merge(const MergeTask& task) {
     for (const ConstPartial& part : parts) {
       if (part.lse[i] == -std::numeric_limits<float>::infinity()) continue;
       softmax.add(part.lse[i], std::vector<double>(part.out + i * dim, part.out + (i + 1) * dim));
+    }
+    if (task.sink_logits != nullptr && task.sink_logits[i % task.query_heads] != kNothing) {
+      softmax.add(task.sink_logits[i % task.query_heads], std::vector<double>(dim));
     }
     store(softmax, i, into);
   }

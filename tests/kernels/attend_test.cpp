@@ -14,6 +14,7 @@
 namespace rotulus::kernels::tests {
 namespace {
 
+using rotulus::tests::elementwise;
 using rotulus::tests::exact;
 using rotulus::tests::reduction;
 
@@ -36,6 +37,8 @@ AttendTask task_of(StoredContext& context, const Question& question, std::span<c
           .positions = question.positions.data(),
           .rope = question.rope,
           .scale = 1.0f / std::sqrt(static_cast<float>(context.format().head_dim)),
+          .window = question.window,
+          .soft_cap = question.soft_cap,
           .blocks = context.blocks(),
           .stripes = stripes};
 }
@@ -46,16 +49,34 @@ void expect_near_reference(StoredContext& context, const Question& question, con
   const std::vector<Stripe> stripes = context.stripes(node);
   const reference::Attended expected = reference::attend(task_of(context, question, stripes), node);
   const std::size_t dim = context.format().head_dim;
-  const double score_error = reduction(dim, std::sqrt(static_cast<double>(dim)));  // scale * sum |q k|
+  // scale * sum |q k|, and a few roundings of a score that is capped
+  const double score_error = reduction(dim, std::sqrt(static_cast<double>(dim))) + elementwise(question.soft_cap);
   for (std::size_t i = 0; i < expected.lse.size(); ++i) {
     if (expected.lse[i] == -kInfinity) {
       ASSERT_EQ(answer.lse[index][i], -kInfinity);
     } else {
-      ASSERT_NEAR(answer.lse[index][i], expected.lse[i], score_error + rotulus::tests::elementwise(16.0));
+      ASSERT_NEAR(answer.lse[index][i], expected.lse[i], score_error + elementwise(16.0));
     }
   }
   for (std::size_t i = 0; i < expected.out.size(); ++i) {
     ASSERT_NEAR(answer.out[index][i], expected.out[i], 6 * (score_error + reduction(context.tokens(), 1.0))) << i;
+  }
+}
+
+// Random masks, shifts, and garbage in everything that is masked or unused.
+void disturb(StoredContext& context, Random& random) {
+  context.poison_unused(random);
+  for (KvBlock& block : context.blocks()) {
+    if (random.below(3) == 0) block.page_mask = static_cast<std::uint8_t>(random.below(256));
+    if (random.below(4) == 0) block.shift = random.below(5000) - std::int64_t{2500};
+    for (std::uint32_t page = 0; page < kBlockTokens / kPageTokens; ++page) {
+      if (block.page_mask >> page & 1u) continue;
+      const auto token =
+          static_cast<std::size_t>(block.first_position) + page * kPageTokens + random.below(kPageTokens);
+      const std::uint32_t d = random.below(context.format().head_dim);
+      context.set_key(token, 0, d, kNaN);
+      context.set_value(token, 0, d, kInfinity);
+    }
   }
 }
 
@@ -65,7 +86,8 @@ TEST_P(Attend, AgreesWithTheReferenceForHeadShapesAndFormats) {
   struct Shape {
     std::uint32_t query_heads, kv_heads, head_dim;
   };
-  for (const Shape shape : {Shape{3, 3, 64}, Shape{9, 3, 64}, Shape{8, 1, 80}, Shape{4, 2, 96}, Shape{16, 1, 128}}) {
+  for (const Shape shape : {Shape{3, 3, 64}, Shape{9, 3, 64}, Shape{8, 1, 80}, Shape{4, 2, 96}, Shape{16, 1, 128},
+                            Shape{2, 1, 256}, Shape{5, 1, 16}}) {
     for (const KvType type : {KvType::f16, KvType::f32}) {
       for (const std::size_t tokens : {1u, 130u, 777u}) {
         StoredContext context(*backend, {type, shape.kv_heads, shape.head_dim}, tokens, random);
@@ -89,6 +111,99 @@ TEST_P(Attend, TurnsNeighboursAndHalvesAndPartsOfAHead) {
       question.rope = {.dims = dims, .base = 10000.0, .pairing = pairing};
       for (KvBlock& block : context.blocks()) block.shift = random.below(2000) - std::int64_t{1000};
       expect_near_reference(context, question, ask(*backend, context, question, kRoot), kRoot[0], 0);
+    }
+  }
+}
+
+TEST_P(Attend, LooksBackNoFurtherThanItsWindowWhateverTheShift) {
+  Random random(9);
+  const auto backend = make_cpu_backend(GetParam(), 2);
+  for (const std::uint32_t group : {1u, 3u, 7u}) {
+    StoredContext context(*backend, {KvType::f16, 1, 64}, 1400, random);
+    for (KvBlock& block : context.blocks()) block.shift = random.coin() ? 0 : random.below(3000);
+    Question question(group, 64, run_of_positions(1371, 29), random);
+    for (const std::int64_t window : {1, 15, 16, 100, 128, 500, 1399}) {
+      question.window = window;
+      expect_near_reference(context, question, ask(*backend, context, question, kRoot), kRoot[0], 0);
+    }
+  }
+}
+
+// A row with a window has the bits of one that is given no more than the window, and no row's keys disturb another.
+TEST_P(Attend, AddsExactlyNothingFromBeforeTheWindow) {
+  Random random(10);
+  const auto backend = make_cpu_backend(GetParam(), 2);
+  for (const std::size_t rows : {1u, 40u}) {
+    StoredContext context(*backend, {KvType::f16, 1, 64}, 900, random);
+    Question question(3, 64, run_of_positions(850, rows), random);
+    question.window = 338;  // the first row's first key is 513
+    const Answer clean = ask(*backend, context, question, kRoot);
+    for (std::size_t token = 0; token < 513; ++token) {
+      context.set_key(token, 0, random.below(64), kNaN);
+      context.set_value(token, 0, random.below(64), kInfinity);
+    }
+    const Answer poisoned = ask(*backend, context, question, kRoot);
+    EXPECT_TRUE(exact<float>(clean.out[0], poisoned.out[0]));
+    EXPECT_TRUE(exact<float>(clean.lse[0], poisoned.lse[0]));
+    question.window = 5000;
+    Question whole = question;
+    whole.window = 0;
+    EXPECT_TRUE(
+        exact<float>(ask(*backend, context, question, kRoot).lse[0], ask(*backend, context, whole, kRoot).lse[0]));
+  }
+}
+
+TEST_P(Attend, CapsScoresSoftly) {
+  Random random(11);
+  const auto backend = make_cpu_backend(GetParam(), 2);
+  StoredContext context(*backend, {KvType::f16, 1, 64}, 700, random);
+  Question question(3, 64, run_of_positions(650, 50), random);
+  for (float& value : question.queries) value *= 0.5f;  // scores up to 4: every part of tanh
+  for (const float cap : {0.5f, 2.0f, 50.0f}) {
+    question.soft_cap = cap;
+    expect_near_reference(context, question, ask(*backend, context, question, kRoot), kRoot[0], 0);
+  }
+}
+
+// The softmax mass of every page, against one that is asked to attend to nothing else.
+TEST_P(Attend, TellsTheMassOfEachPageOnRequest) {
+  Random random(12);
+  const auto backend = make_cpu_backend(GetParam(), 2);
+  const auto stream = backend->make_stream();
+  for (const std::size_t rows : {1u, 30u}) {
+    StoredContext context(*backend, {KvType::f16, 2, 64}, 1130, random);
+    disturb(context, random);
+    Question question(6, 64, run_of_positions(1090, rows), random);
+    question.window = 700;
+    question.soft_cap = 20;
+    const Answer plain = ask(*backend, context, question, kRoot);
+    const std::vector<Stripe> stripes = context.stripes(kRoot[0]);
+    AttendTask task = task_of(context, question, stripes);
+    Answer answer{{std::vector<float>(plain.out[0].size())}, {std::vector<float>(plain.lse[0].size())}};
+    const std::vector<Partial> parts{{answer.out[0].data(), answer.lse[0].data()}};
+    std::vector<float> page_lse(answer.lse[0].size() * context.blocks().size() * kBlockPages, -77.0f);
+    task.nodes = kRoot;
+    task.parts = parts;
+    task.page_lse = page_lse.data();
+    backend->attend(*stream, task);
+    EXPECT_TRUE(exact<float>(plain.out[0], answer.out[0]));
+    EXPECT_TRUE(exact<float>(plain.lse[0], answer.lse[0]));
+    const std::vector<KvBlock> blocks = context.blocks();
+    for (std::size_t page = 0; page < blocks.size() * kBlockPages; ++page) {
+      std::vector<KvBlock> only(blocks);
+      for (std::size_t b = 0; b < only.size(); ++b) {
+        only[b].page_mask &= static_cast<std::uint8_t>(b == page / kBlockPages ? 1u << page % kBlockPages : 0u);
+      }
+      task.blocks = only;
+      const reference::Attended expected = reference::attend(task, kRoot[0]);
+      for (std::size_t i = 0; i < expected.lse.size(); ++i) {
+        const float lse = page_lse[i * blocks.size() * kBlockPages + page];
+        if (expected.lse[i] == -kInfinity) {
+          ASSERT_EQ(lse, -kInfinity);
+        } else {
+          ASSERT_NEAR(lse, expected.lse[i], reduction(64, 8.0) + elementwise(20.0)) << i << " " << page;
+        }
+      }
     }
   }
 }
@@ -118,26 +233,9 @@ rc::Gen<Scene> any_scene() {
       [](std::uint32_t group, std::uint32_t head_dim, KvType type, std::size_t tokens) {
         return Scene{group, head_dim, type, tokens};
       },
-      rc::gen::element<std::uint32_t>(1, 2, 3, 4, 7, 16), rc::gen::element<std::uint32_t>(16, 64, 80, 96, 128),
+      rc::gen::element<std::uint32_t>(1, 2, 3, 4, 7, 16), rc::gen::element<std::uint32_t>(16, 64, 80, 96, 128, 256),
       rc::gen::element(KvType::f16, KvType::f32),
       rc::gen::element<std::size_t>(1, 2, 15, 16, 17, 63, 65, 127, 128, 129, 511, 512, 513, 1300, 2051));
-}
-
-// Random masks, shifts, and garbage in everything that is masked or unused.
-void disturb(StoredContext& context, Random& random) {
-  context.poison_unused(random);
-  for (KvBlock& block : context.blocks()) {
-    if (random.below(3) == 0) block.page_mask = static_cast<std::uint8_t>(random.below(256));
-    if (random.below(4) == 0) block.shift = random.below(5000) - std::int64_t{2500};
-    for (std::uint32_t page = 0; page < kBlockTokens / kPageTokens; ++page) {
-      if (block.page_mask >> page & 1u) continue;
-      const auto token =
-          static_cast<std::size_t>(block.first_position) + page * kPageTokens + random.below(kPageTokens);
-      const std::uint32_t d = random.below(context.format().head_dim);
-      context.set_key(token, 0, d, kNaN);
-      context.set_value(token, 0, d, kInfinity);
-    }
-  }
 }
 
 std::vector<LaneSpan> nodes_of_ranks(std::uint32_t ranks) {
@@ -163,7 +261,9 @@ TEST_P(Attend, GivesTheSameBitsHoweverRowsLanesAndThreadsAreCut) {
     const std::size_t rows = random.between(1, 70);
     std::vector<std::int64_t> positions =
         run_of_positions(random.below(static_cast<std::uint32_t>(scene.tokens)), rows);
-    const Question question(scene.group, scene.head_dim, positions, random);
+    Question question(scene.group, scene.head_dim, positions, random);
+    if (random.coin()) question.window = random.between(1, 1500);
+    if (random.below(4) == 0) question.soft_cap = 5;
 
     const auto ranks = *rc::gen::inRange<std::uint32_t>(1, 8);
     const std::vector<LaneSpan> nodes = nodes_of_ranks(ranks);

@@ -148,6 +148,8 @@ Answer ask(Backend& backend, StoredContext& context, const Question& question, s
                            .positions = question.positions.data() + first,
                            .rope = question.rope,
                            .scale = 1.0f / std::sqrt(static_cast<float>(format.head_dim)),
+                           .window = question.window,
+                           .soft_cap = question.soft_cap,
                            .blocks = context.blocks(),
                            .stripes = stripes,
                            .nodes = nodes,

@@ -95,6 +95,8 @@ struct Question {
   std::vector<std::int64_t> positions;
   std::vector<float> queries;  // [rows, query_heads, head_dim]
   Rope rope;
+  std::int64_t window = 0;
+  float soft_cap = 0;
 
   Question(std::uint32_t query_heads, std::uint32_t head_dim, std::vector<std::int64_t> positions, Random& random);
 };

@@ -53,7 +53,7 @@ void random_nodes(LaneSpan span, Random& random, std::vector<LaneSpan>& nodes) {
 }
 
 Part merge(Backend& backend, std::size_t rows, const std::vector<LaneSpan>& nodes, const std::vector<Part>& parts,
-           const Part* tail = nullptr) {
+           const Part* tail = nullptr, const float* sink_logits = nullptr) {
   std::vector<ConstPartial> views;
   for (const Part& part : parts) views.push_back(part.view());
   Part into{std::vector<float>(rows * kHeads * kHeadDim, -77.0f), std::vector<float>(rows * kHeads, -77.0f)};
@@ -64,6 +64,7 @@ Part merge(Backend& backend, std::size_t rows, const std::vector<LaneSpan>& node
                           .nodes = nodes,
                           .parts = views,
                           .tail = tail == nullptr ? ConstPartial{} : tail->view(),
+                          .sink_logits = sink_logits,
                           .into = {into.out.data(), into.lse.data()}});
   return into;
 }
@@ -80,13 +81,16 @@ TEST_P(Merge, AgreesWithTheReferenceOnRandomTrees) {
     for (const Part& part : parts) views.push_back(part.view());
     const Part tail = random_part(rows, random);
     const bool has_tail = random.coin();
-    const Part merged = merge(*backend_, rows, nodes, parts, has_tail ? &tail : nullptr);
+    const float logits[kHeads] = {random.normal() * 10, random.coin() ? -kInfinity : random.normal() * 10};
+    const float* const sink_logits = random.coin() ? logits : nullptr;
+    const Part merged = merge(*backend_, rows, nodes, parts, has_tail ? &tail : nullptr, sink_logits);
     const reference::Attended expected = reference::merge({.rows = rows,
                                                            .query_heads = kHeads,
                                                            .head_dim = kHeadDim,
                                                            .nodes = nodes,
                                                            .parts = views,
-                                                           .tail = has_tail ? tail.view() : ConstPartial{}});
+                                                           .tail = has_tail ? tail.view() : ConstPartial{},
+                                                           .sink_logits = sink_logits});
     for (std::size_t i = 0; i < merged.lse.size(); ++i) {
       if (std::isinf(expected.lse[i])) {
         RC_ASSERT(merged.lse[i] == -kInfinity);
@@ -171,6 +175,32 @@ TEST_P(Merge, PutsTheTailLast) {
   const Part merged = merge(*backend_, 6, two, {a, b}, &tail);
   EXPECT_TRUE(exact<float>(merged.out, expected.out));
   EXPECT_TRUE(exact<float>(merged.lse, expected.lse));
+}
+
+// A sink takes its share of the softmax and gives nothing; -inf is no sink, bit for bit.
+TEST_P(Merge, LetsASinkJoinLastAndOnce) {
+  Random random(7);
+  const std::vector<LaneSpan> two{{0, 128}, {128, 128}};
+  const std::vector<Part> parts{random_part(9, random), random_part(9, random)};
+  const Part tail = random_part(9, random);
+  const Part plain = merge(*backend_, 9, two, parts, &tail);
+  const float logits[kHeads] = {-kInfinity, 4.0f};
+  const Part with_sink = merge(*backend_, 9, two, parts, &tail, logits);
+  for (std::size_t i = 0; i < plain.lse.size(); ++i) {
+    const auto out = [&](const Part& part) { return std::span<const float>(part.out).subspan(i * kHeadDim, kHeadDim); };
+    if (i % kHeads == 0) {
+      EXPECT_EQ(with_sink.lse[i], plain.lse[i]);
+      EXPECT_TRUE(exact(out(with_sink), out(plain)));
+      continue;
+    }
+    const double share = 1 / (1 + std::exp(4.0 - plain.lse[i]));
+    EXPECT_NEAR(with_sink.lse[i], 4.0 - std::log1p(-share), elementwise(60.0));
+    for (std::size_t d = 0; d < kHeadDim; ++d) EXPECT_NEAR(out(with_sink)[d], share * out(plain)[d], elementwise(6.0));
+  }
+  const Part nothing = merge(*backend_, 1, {}, {}, nullptr, logits);
+  EXPECT_EQ(nothing.lse[0], -kInfinity);
+  EXPECT_EQ(nothing.lse[1], 4.0f);
+  for (const float out : nothing.out) EXPECT_EQ(out, 0.0f);
 }
 
 TEST_P(Merge, MakesARowHeadNaNWhereOneSideIs) {

@@ -87,9 +87,11 @@ void score_rows(const View<Element>& view, std::size_t first, std::size_t rows) 
     const Element* next = i + 1 < view.panel_count ? view.panels[i + 1].keys : view.runs[0].values;
     for (std::size_t r = 0; r < rows; r += kTileRows) {
       const std::size_t count = smaller(kTileRows, rows - r);
-      std::size_t limit = 0;
-      for (std::size_t j = 0; j < count; ++j) limit = larger(limit, fold.limits[first + r + j]);
-      if (limit <= panel.begin) continue;  // past the diagonal for all of them
+      bool is_seen = false;
+      for (std::size_t j = first + r; j < first + r + count; ++j) {
+        is_seen |= fold.starts[j] < panel.begin + kPanelTokens && panel.begin < fold.limits[j];
+      }
+      if (!is_seen) continue;
       product<Element>(count, kTileVectors,
                        {.a = queries + (first + r) * dim,
                         .a_stride = dim,
@@ -104,27 +106,60 @@ void score_rows(const View<Element>& view, std::size_t first, std::size_t rows) 
   }
 }
 
-// Calls step(scores, mask) for each vector of slots that the row head sees, ascending.
+// Calls step(slot, mask) for each vector of slots of which the row head sees some, ascending.
 template <typename Element, typename Step>
-[[gnu::always_inline]] inline void for_seen(const View<Element>& view, std::size_t row_head, float* scores,
-                                            const Step& step) {
+[[gnu::always_inline]] inline void for_seen(const View<Element>& view, std::size_t row_head, const Step& step) {
+  const std::size_t start = view.fold->starts[row_head];
   const std::size_t limit = view.fold->limits[row_head];
   for (std::size_t i = 0; i < view.run_count; ++i) {
     const std::size_t end = smaller(view.runs[i].end, limit);
-    std::size_t slot = view.runs[i].begin;
-    for (; slot + 16 <= end; slot += 16) step(scores + slot, static_cast<__mmask16>(0xffff));
-    if (slot < end) step(scores + slot, first_lanes(end - slot));
+    std::size_t slot = larger(view.runs[i].begin, start);
+    if (slot >= end) continue;
+    if (slot % 16 != 0) {
+      const std::size_t vector = slot / 16 * 16;
+      step(vector, static_cast<__mmask16>(first_lanes(end - vector) & ~first_lanes(slot - vector)));
+      slot = vector + 16;
+    }
+    for (; slot + 16 <= end; slot += 16) step(slot, static_cast<__mmask16>(0xffff));
+    if (slot < end) step(slot, first_lanes(end - slot));
   }
 }
 
+// score = cap tanh(score / cap), in base 2 as the scores are: the factors cancel.
 template <typename Element>
-float max_score(const View<Element>& view, std::size_t row_head, float* scores) {
+void cap_scores(const View<Element>& view, std::size_t row_head, float* scores) {
+  const __m512 cap = _mm512_set1_ps(view.fold->soft_cap);
+  const __m512 inverse = _mm512_set1_ps(1.0f / view.fold->soft_cap);
+  for_seen(
+      view, row_head, [&](std::size_t slot, __mmask16) __attribute__((always_inline)) {
+        const __m512 score = _mm512_loadu_ps(scores + slot);
+        _mm512_storeu_ps(scores + slot, _mm512_mul_ps(cap, tanh_any(_mm512_mul_ps(score, inverse))));
+      });
+}
+
+// Each page's own softmax: a page is one vector of slots.
+template <typename Element>
+void sum_pages(const View<Element>& view, std::size_t row_head, const float* scores) {
+  float* const max = view.fold->page_max + row_head * kStripePages;
+  float* const sum = view.fold->page_sum + row_head * kStripePages;
+  for (std::size_t page = 0; page < kStripePages; ++page) max[page] = kNothing;
+  for_seen(
+      view, row_head, [&](std::size_t slot, __mmask16 mask) __attribute__((always_inline)) {
+        const __m512 seen = _mm512_mask_blend_ps(mask, _mm512_set1_ps(kNothing), _mm512_loadu_ps(scores + slot));
+        const float largest = max_lanes(seen);
+        max[slot / kPageTokens] = largest;
+        sum[slot / kPageTokens] = sum_lanes(exp2_masked(mask, _mm512_sub_ps(seen, _mm512_set1_ps(largest))));
+      });
+}
+
+template <typename Element>
+float max_score(const View<Element>& view, std::size_t row_head, const float* scores) {
   // Two in turn: one chain would wait for itself.
   __m512 even = _mm512_set1_ps(kNothing);
   __m512 odd = even;
   for_seen(
-      view, row_head, scores, [&](const float* at, __mmask16 mask) __attribute__((always_inline)) {
-        const __m512 larger_of = _mm512_mask_max_ps(even, mask, even, _mm512_loadu_ps(at));
+      view, row_head, [&](std::size_t slot, __mmask16 mask) __attribute__((always_inline)) {
+        const __m512 larger_of = _mm512_mask_max_ps(even, mask, even, _mm512_loadu_ps(scores + slot));
         even = odd;
         odd = larger_of;
       });
@@ -139,17 +174,20 @@ void weigh_row(const View<Element>& view, std::size_t row_head, float* scores) {
   const FoldStripe& fold = *view.fold;
   const float stripe_max = max_score(view, row_head, scores);
   if (stripe_max == kNothing) {
-    for_seen(view, row_head, scores, [&](float* at, __mmask16) { _mm512_storeu_ps(at, _mm512_setzero_ps()); });
+    for_seen(
+        view, row_head, [&](std::size_t slot, __mmask16) __attribute__((always_inline)) {
+          _mm512_storeu_ps(scores + slot, _mm512_setzero_ps());
+        });
     return;
   }
   const float max = stripe_max <= fold.max[row_head] ? fold.max[row_head] : stripe_max;
   const __m512 all_max = _mm512_set1_ps(max);
   __m512 sums = _mm512_setzero_ps();
   for_seen(
-      view, row_head, scores, [&](float* at, __mmask16 mask) __attribute__((always_inline)) {
-        const __m512 weights = exp2_masked(mask, _mm512_sub_ps(_mm512_loadu_ps(at), all_max));
+      view, row_head, [&](std::size_t slot, __mmask16 mask) __attribute__((always_inline)) {
+        const __m512 weights = exp2_masked(mask, _mm512_sub_ps(_mm512_loadu_ps(scores + slot), all_max));
         sums = _mm512_add_ps(sums, weights);
-        _mm512_storeu_ps(at, weights);
+        _mm512_storeu_ps(scores + slot, weights);
       });
   const __m512 rescale = exp2_masked(0xffff, _mm512_sub_ps(_mm512_set1_ps(fold.max[row_head]), all_max));
   fold.sum[row_head] = __builtin_fmaf(fold.sum[row_head], _mm512_cvtss_f32(rescale), sum_lanes(sums));
@@ -180,24 +218,33 @@ void add_values(const View<Element>& view, const Run<Element>& run, std::size_t 
   }
 }
 
-// Rows of a tile share the slots that all of them see; past those, each goes on alone to its own limit. A value that a
-// row does not see is never multiplied, not even by zero: it might be infinite.
+// Rows of a tile share the slots that all of them see; before and behind those, each goes alone. A value that a row
+// does not see is never multiplied, not even by zero: it might be infinite.
 template <typename Element>
 void value_rows(const View<Element>& view, std::size_t first, std::size_t rows) {
   const FoldStripe& fold = *view.fold;
-  const std::uint32_t* limits = fold.limits + first;
+  const std::uint32_t* const starts = fold.starts + first;
+  const std::uint32_t* const limits = fold.limits + first;
   const auto* after = static_cast<const Element*>(fold.next_keys != nullptr ? fold.next_keys : fold.blocks[0].keys);
   for (std::size_t r = 0; r < rows; r += kTileRows) {
     const std::size_t count = smaller(kTileRows, rows - r);
+    std::size_t start = 0;
     std::size_t limit = kStripeTokens;
-    for (std::size_t j = 0; j < count; ++j) limit = smaller(limit, limits[r + j]);
+    for (std::size_t j = r; j < r + count; ++j) {
+      start = larger(start, starts[j]);
+      limit = smaller(limit, limits[j]);
+    }
     for (std::size_t i = 0; i < view.run_count; ++i) {
       const Run<Element>& run = view.runs[i];
       const Element* next = i + 1 < view.run_count ? view.runs[i + 1].values : after;
-      const std::size_t shared = larger(run.begin, smaller(run.end, limit));
-      add_values(view, run, run.begin, shared, first, r, count, next);
-      for (std::size_t j = 0; j < count; ++j) {
-        add_values(view, run, shared, smaller(run.end, limits[r + j]), first, r + j, 1, next);
+      const std::size_t shared_begin = larger(run.begin, smaller(run.end, start));
+      const std::size_t shared_end = larger(shared_begin, smaller(run.end, limit));
+      for (std::size_t j = r; j < r + count; ++j) {
+        add_values(view, run, larger(run.begin, starts[j]), smaller(shared_begin, limits[j]), first, j, 1, next);
+      }
+      add_values(view, run, shared_begin, shared_end, first, r, count, next);
+      for (std::size_t j = r; j < r + count; ++j) {
+        add_values(view, run, larger(shared_end, starts[j]), smaller(run.end, limits[j]), first, j, 1, next);
       }
     }
   }
@@ -209,7 +256,12 @@ void fold_view(const View<Element>& view) {
   for (std::size_t first = 0; first < row_heads; first += kFoldRowHeads) {
     const std::size_t rows = smaller(kFoldRowHeads, row_heads - first);
     score_rows(view, first, rows);
-    for (std::size_t r = 0; r < rows; ++r) weigh_row(view, first + r, view.scores + r * kScoreStride);
+    for (std::size_t r = 0; r < rows; ++r) {
+      float* const scores = view.scores + r * kScoreStride;
+      if (view.fold->soft_cap > 0) cap_scores(view, first + r, scores);
+      if (view.fold->page_max != nullptr) sum_pages(view, first + r, scores);
+      weigh_row(view, first + r, scores);
+    }
     value_rows(view, first, rows);
   }
 }

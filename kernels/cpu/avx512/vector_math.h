@@ -8,15 +8,19 @@
 namespace rotulus::kernels::cpu::avx512 {
 namespace {
 
-// 2^r - 1 for |r| <= 1/2, divided by r: a minimax fit of the relative error, 2e-9 before rounding. 2^0 is exactly 1.
-[[gnu::always_inline]] inline __m512 exp2_fraction(__m512 r) {
+// (2^r - 1) / r for |r| <= 1/2: a minimax fit of the relative error, 2e-9 before rounding.
+[[gnu::always_inline]] inline __m512 exp2_slope(__m512 r) {
   __m512 p = _mm512_set1_ps(0x1.41fbbcp-13f);
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.5f3e54p-10f));
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.3b2d4cp-7f));
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.c6aee8p-5f));
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.ebfbdcp-3f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.62e43p-1f));
-  return _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+  return _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.62e43p-1f));
+}
+
+// 2^r for |r| <= 1/2; 2^0 is exactly 1.
+[[gnu::always_inline]] inline __m512 exp2_fraction(__m512 r) {
+  return _mm512_fmadd_ps(exp2_slope(r), r, _mm512_set1_ps(1.0f));
 }
 
 constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
@@ -37,6 +41,19 @@ constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.62e4p-1f), x);
   r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.7f7d1cp-20f), r);
   return _mm512_scalef_ps(exp2_fraction(_mm512_mul_ps(r, log2e)), n);
+}
+
+// tanh x = e / (e + 2) with e = e^2x - 1, exact where x is small because 2^f - 1 is had as a product. NaN of NaN.
+[[gnu::always_inline]] inline __m512 tanh_any(__m512 x) {
+  // Beyond 9.01 the result is 1 in float.
+  x = _mm512_min_ps(_mm512_set1_ps(10.0f), _mm512_max_ps(_mm512_set1_ps(-10.0f), x));
+  const __m512 twice = _mm512_mul_ps(x, _mm512_set1_ps(0x1.715476p+1f));
+  const __m512 n = _mm512_roundscale_ps(twice, kNearest);
+  const __m512 r = _mm512_sub_ps(twice, n);
+  const __m512 one = _mm512_set1_ps(1.0f);
+  const __m512 power = _mm512_scalef_ps(one, n);
+  const __m512 e = _mm512_fmadd_ps(power, _mm512_mul_ps(exp2_slope(r), r), _mm512_sub_ps(power, one));
+  return _mm512_div_ps(e, _mm512_add_ps(e, _mm512_set1_ps(2.0f)));
 }
 
 // exp_double and log_double of elementary.h, eight at once.

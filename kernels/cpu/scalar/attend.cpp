@@ -10,13 +10,18 @@ float element(KvType type, const void* from, std::size_t index) {
   return f16_to_float(static_cast<const std::uint16_t*>(from)[index]);
 }
 
-// The slots of a block that a row head sees end here (some of them are masked).
-std::size_t seen_tokens(const FoldStripe& fold, std::uint32_t block, std::size_t row_head) {
-  const std::size_t limit = fold.limits[row_head];
+// The tokens of a block that a row head sees (some of them are masked).
+struct Tokens {
+  std::size_t begin;
+  std::size_t end;
+};
+Tokens seen_tokens(const FoldStripe& fold, std::uint32_t block, std::size_t row_head) {
   const std::size_t before = block * std::size_t{kBlockTokens};
-  if (limit <= before) return 0;
+  const std::size_t start = fold.starts[row_head];
+  const std::size_t limit = fold.limits[row_head];
   const std::size_t count = fold.blocks[block].token_count;
-  return limit - before < count ? limit - before : count;
+  const std::size_t end = limit <= before ? 0 : limit - before;
+  return {start <= before ? 0 : start - before, end < count ? end : count};
 }
 
 bool page_used(const FoldBlock& block, std::size_t token) {
@@ -39,6 +44,13 @@ void widen(const FoldStripe& fold, float* keys, float* values) {
   }
 }
 
+// cap tanh(score / cap); the exponential's error is far below a float's.
+float capped(float score, float cap) {
+  if (cap == 0) return score;
+  const double twice = 2.0 * static_cast<double>(score) / cap;
+  return static_cast<float>(cap * (1.0 - 2.0 / (1.0 + exp_double(twice))));
+}
+
 // The scores of one row head; returns the largest (-inf where none is seen).
 float score(const FoldStripe& fold, std::size_t row_head, const float* keys, float* scores) {
   const std::size_t dim = fold.head_dim;
@@ -46,11 +58,12 @@ float score(const FoldStripe& fold, std::size_t row_head, const float* keys, flo
   for (std::uint32_t b = 0; b < fold.block_count; ++b) {
     const FoldBlock& block = fold.blocks[b];
     const float* query = block.queries + row_head * dim;
-    const std::size_t seen = seen_tokens(fold, b, row_head);
-    for (std::size_t t = 0; t < seen; ++t) {
+    const Tokens seen = seen_tokens(fold, b, row_head);
+    for (std::size_t t = seen.begin; t < seen.end; ++t) {
       if (!page_used(block, t)) continue;
       float sum = 0;
       for (std::size_t d = 0; d < dim; ++d) sum += query[d] * keys[(b * dim + d) * kBlockTokens + t];
+      sum = capped(sum, fold.soft_cap);
       scores[b * kBlockTokens + t] = sum;
       if (!(sum <= max)) max = sum;
     }
@@ -60,6 +73,28 @@ float score(const FoldStripe& fold, std::size_t row_head, const float* keys, flo
 
 float exp2_float(float x) {
   return static_cast<float>(exp_double(static_cast<double>(x) * kLn2));
+}
+
+// Each page's own softmax.
+void sum_pages(const FoldStripe& fold, std::size_t row_head, const float* scores) {
+  float* const max = fold.page_max + row_head * kStripePages;
+  float* const sum = fold.page_sum + row_head * kStripePages;
+  for (std::uint32_t b = 0; b < fold.block_count; ++b) {
+    const Tokens seen = seen_tokens(fold, b, row_head);
+    for (std::size_t page = 0; page < kBlockPages; ++page) {
+      const std::size_t index = b * kBlockPages + page;
+      max[index] = -__builtin_inff();
+      sum[index] = 0;
+      if (!page_used(fold.blocks[b], page * kPageTokens)) continue;
+      const std::size_t begin = seen.begin > page * kPageTokens ? seen.begin : page * kPageTokens;
+      const std::size_t end = seen.end < (page + 1) * kPageTokens ? seen.end : (page + 1) * kPageTokens;
+      const float* of_block = scores + b * kBlockTokens;
+      for (std::size_t t = begin; t < end; ++t) {
+        if (!(of_block[t] <= max[index])) max[index] = of_block[t];
+      }
+      for (std::size_t t = begin; t < end; ++t) sum[index] += exp2_float(of_block[t] - max[index]);
+    }
+  }
 }
 
 }  // namespace
@@ -72,6 +107,7 @@ void fold_stripe(const FoldStripe& fold) {
   widen(fold, keys, values);
   for (std::size_t i = 0; i < fold.row_heads; ++i) {
     const float stripe_max = score(fold, i, keys, scores);
+    if (fold.page_max != nullptr) sum_pages(fold, i, scores);
     if (stripe_max == -__builtin_inff()) continue;  // the row sees nothing here
     const float max = stripe_max <= fold.max[i] ? fold.max[i] : stripe_max;
     const float rescale = fold.max[i] == -__builtin_inff() ? 0.0f : exp2_float(fold.max[i] - max);
@@ -80,8 +116,8 @@ void fold_stripe(const FoldStripe& fold) {
     float sum = 0;
     for (std::uint32_t b = 0; b < fold.block_count; ++b) {
       const FoldBlock& block = fold.blocks[b];
-      const std::size_t seen = seen_tokens(fold, b, i);
-      for (std::size_t t = 0; t < seen; ++t) {
+      const Tokens seen = seen_tokens(fold, b, i);
+      for (std::size_t t = seen.begin; t < seen.end; ++t) {
         if (!page_used(block, t)) continue;
         const float weight = exp2_float(scores[b * kBlockTokens + t] - max);
         sum += weight;
