@@ -56,6 +56,7 @@ struct ContextParameters {
 std::optional<std::string> find_conflict(const ContextParameters& stored, const ContextParameters& running);
 
 enum class Frame : std::uint8_t { chat = 0, raw = 1 };
+enum class AttentionMode : std::uint8_t { automatic = 0, exact = 1, retrieval = 2 };
 
 // What people said about a context. Kept in the catalogue, and in manifests so that a catalogue can be rebuilt.
 struct ContextDescription {
@@ -67,6 +68,9 @@ struct ContextDescription {
   std::int64_t expires_at_unix_ms = 0;  // 0: never
   bool is_anonymous = false;            // made for a prompt without context_id
   std::uint64_t token_count = 0;        // of the whole context, frame included
+  // Asked for at its creation; what came of it are ContextParameters::retrieval. automatic: retrieval beyond the
+  // window.
+  AttentionMode attention = AttentionMode::automatic;
   bool operator==(const ContextDescription&) const = default;
 };
 
@@ -166,8 +170,6 @@ struct SamplingSpec {
   std::uint32_t logprobs = 0;  // alternatives to report; the chosen token's own is always reported
   bool operator==(const SamplingSpec&) const = default;
 };
-
-enum class AttentionMode : std::uint8_t { automatic = 0, exact = 1, retrieval = 2 };
 
 // How one answer attends to its context.
 struct AttentionSpec {

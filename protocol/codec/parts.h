@@ -34,6 +34,8 @@ ErrorCode write(protocol::ErrorCode code);
 protocol::ErrorCode read(ErrorCode code);
 Frame write(protocol::Frame frame);
 protocol::Frame read(Frame frame);
+AttentionMode write(protocol::AttentionMode mode);
+protocol::AttentionMode read(AttentionMode mode);
 
 // connection.cpp
 void write(Challenge::Builder to, const protocol::Challenge& from);

@@ -15,6 +15,12 @@ Frame write(protocol::Frame frame) {
 protocol::Frame read(Frame frame) {
   return from_wire(frame, protocol::Frame::raw, "frame");
 }
+AttentionMode write(protocol::AttentionMode mode) {
+  return to_wire<AttentionMode>(mode);
+}
+protocol::AttentionMode read(AttentionMode mode) {
+  return from_wire(mode, protocol::AttentionMode::retrieval, "mode");
+}
 
 namespace {
 
@@ -96,6 +102,7 @@ void write(ContextDescription::Builder to, const protocol::ContextDescription& f
   to.setExpiresAtUnixMs(from.expires_at_unix_ms);
   to.setIsAnonymous(from.is_anonymous);
   to.setTokenCount(from.token_count);
+  to.setAttention(write(from.attention));
 }
 
 protocol::ContextDescription read(ContextDescription::Reader from) {
@@ -105,7 +112,8 @@ protocol::ContextDescription read(ContextDescription::Reader from) {
                                            .created_at_unix_ms = from.getCreatedAtUnixMs(),
                                            .expires_at_unix_ms = from.getExpiresAtUnixMs(),
                                            .is_anonymous = from.getIsAnonymous(),
-                                           .token_count = from.getTokenCount()};
+                                           .token_count = from.getTokenCount(),
+                                           .attention = read(from.getAttention())};
   if (from.getSystem().isGiven()) description.system = text(from.getSystem().getGiven());
   check_limit(description.metadata_json.size(), kMaxMetadataBytes, "metadata");
   return description;

@@ -148,7 +148,7 @@ void check_attention(std::uint32_t budget_tokens, std::uint32_t local_tokens) {
 
 void write(AttentionSpec::Builder to, const protocol::AttentionSpec& from) {
   check_attention(from.budget_tokens, from.local_tokens);
-  to.setMode(to_wire<AttentionMode>(from.mode));
+  to.setMode(write(from.mode));
   to.setBudgetTokens(from.budget_tokens);
   to.setLocalTokens(from.local_tokens);
   to.setSecondPass(from.second_pass);
@@ -157,7 +157,7 @@ void write(AttentionSpec::Builder to, const protocol::AttentionSpec& from) {
 
 protocol::AttentionSpec read(AttentionSpec::Reader from) {
   check_attention(from.getBudgetTokens(), from.getLocalTokens());
-  return {.mode = from_wire(from.getMode(), protocol::AttentionMode::retrieval, "mode"),
+  return {.mode = read(from.getMode()),
           .budget_tokens = from.getBudgetTokens(),
           .local_tokens = from.getLocalTokens(),
           .second_pass = from.getSecondPass(),
@@ -178,7 +178,7 @@ protocol::Evidence read(Evidence::Reader from) {
 
 void write(AttentionReport::Builder to, const protocol::AttentionReport& from) {
   check_limit(from.evidence.size(), kMaxEvidence, "evidence");
-  to.setMode(to_wire<AttentionMode>(from.mode));
+  to.setMode(write(from.mode));
   to.setContextTokens(from.context_tokens);
   to.setAttendedTokens(from.attended_tokens);
   to.setPinnedPages(from.pinned_pages);
@@ -189,7 +189,7 @@ void write(AttentionReport::Builder to, const protocol::AttentionReport& from) {
 protocol::AttentionReport read(AttentionReport::Reader from) {
   const auto evidence = from.getEvidence();
   check_limit(evidence.size(), kMaxEvidence, "evidence");
-  return {.mode = from_wire(from.getMode(), protocol::AttentionMode::retrieval, "mode"),
+  return {.mode = read(from.getMode()),
           .context_tokens = from.getContextTokens(),
           .attended_tokens = from.getAttendedTokens(),
           .pinned_pages = from.getPinnedPages(),

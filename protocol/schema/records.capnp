@@ -34,6 +34,13 @@ enum Frame {
   raw @1;                    # Behind BOS, where the file asks for one; otherwise alone.
 }
 
+enum AttentionMode {
+  # What attends to what.
+  automatic @0;              # Exact where all of it fits the window, else retrieval.
+  exact @1;                  # Every row to every token before it.
+  retrieval @2;              # By the first block, a local window, and the pages that landmarks select.
+}
+
 struct RetrievalParameters {
   # What a context keeps for retrieval, and how its rows beyond the window were computed: their keys depend on it.
   landmarkVersion @0 :UInt32;     # Format of its landmarks; 0: it keeps none, and every row attends exactly.
@@ -69,6 +76,7 @@ struct ContextDescription {
   expiresAtUnixMs @6 :Int64;      # When it is erased by itself; 0: never.
   isAnonymous @7 :Bool;           # Made for a prompt without a context, and not listed.
   tokenCount @8 :UInt64;          # Of the whole context, frame included.
+  attention @9 :AttentionMode;    # Asked for at its creation; what came of it stands in ContextParameters.
 }
 
 struct PlacementRun {

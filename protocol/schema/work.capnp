@@ -87,16 +87,9 @@ struct TokenAlternative {
   logprob @2 :Float32;            # Natural logarithm of its probability at temperature 1.
 }
 
-enum AttentionMode {
-  # What of a context an answer attends to.
-  automatic @0;              # Exact where context and answer fit the window together, else retrieval. Never reported.
-  exact @1;                  # Every token.
-  retrieval @2;              # The first block, a local window, and the pages that landmarks select.
-}
-
 struct AttentionSpec {
   # How one answer attends to its context.
-  mode @0 :AttentionMode;         # See there.
+  mode @0 :Records.AttentionMode; # See there.
   budgetTokens @1 :UInt32;        # Retrieved per layer and KV head, a multiple of 16; what is always read comes on top.
   localTokens @2 :UInt32;         # The local window, a multiple of 128.
   secondPass @3 :Bool;            # Pin the pages of the largest mass for all heads and run the question again.
@@ -112,7 +105,7 @@ struct Evidence {
 
 struct AttentionReport {
   # What an answer's attention read.
-  mode @0 :AttentionMode;         # Exact or retrieval.
+  mode @0 :Records.AttentionMode; # Exact or retrieval.
   contextTokens @1 :UInt64;       # Length of the context.
   attendedTokens @2 :UInt64;      # Of those, by the question's last row: the most of any layer and KV head.
   pinnedPages @3 :UInt32;         # By the second pass.

@@ -156,7 +156,8 @@ TEST_F(MembershipTest, KeepsTheRanksThatAreThereAliveWhileItWaitsForTheOthers) {
     coordinator.clock().advance(std::chrono::seconds(10));
     return coordinator.cluster().ranks.empty();
   }));
-  EXPECT_NE(coordinator.log().text().find("rank 1 did not answer in time"), std::string::npos) << coordinator.log().text();
+  EXPECT_NE(coordinator.log().text().find("rank 1 did not answer in time"), std::string::npos)
+      << coordinator.log().text();
 }
 
 TEST_F(MembershipTest, RefusesAVolumeOfAnotherStoreByNameAndTouchesNothing) {
