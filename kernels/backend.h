@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "kernels/kv_format.h"
+#include "kernels/landmarks.h"
 #include "kernels/thread_pool.h"
 #include "kernels/views.h"
 
@@ -115,6 +116,39 @@ struct MergeTask {
   Partial into;                         // may not alias
 };
 
+// What pages promise to some query rows, from their landmarks alone (landmarks.h).
+//
+//   score(i, p) = max over the 16 tokens t of page p of  scale * <q_i, key~_t>       queries and keys not rotated
+//   lse(i, run) = ln sum over the pages p of the run of exp(score(i, p))
+struct PageRun {
+  std::uint32_t first_block = 0;  // index into ScoreTask::landmarks
+  std::uint32_t block_count = 0;
+};
+struct ScoreTask {
+  std::uint32_t kv_heads = 0;
+  std::uint32_t query_heads = 0;
+  std::uint32_t head_dim = 0;
+  float scale = 0;
+  std::size_t rows = 0;
+  const float* queries = nullptr;               // [rows, query_heads, head_dim], not rotated
+  std::span<const std::byte* const> landmarks;  // of complete blocks, landmark_block_bytes each
+  std::span<const PageRun> runs;                // e.g. one for each lane
+  float* scores = nullptr;                      // [query_heads, rows, 8 * blocks]
+  float* lse = nullptr;                         // [runs, query_heads, rows]
+};
+
+// The vote of a page for a KV head: max over the rows and the query heads that share it of score - lse, the logarithm
+// of its share of the softmax over all pages.
+struct VoteTask {
+  std::uint32_t kv_heads = 0;
+  std::uint32_t query_heads = 0;
+  std::size_t rows = 0;
+  std::size_t pages = 0;
+  const float* scores = nullptr;  // as ScoreTask gives them
+  const float* lse = nullptr;     // [query_heads, rows], over all pages
+  float* votes = nullptr;         // [kv_heads, pages], raised to the vote where it is higher
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -163,6 +197,15 @@ class Backend {
   // identity, bit for bit; otherwise m = max(lse_a, lse_b), w_x = exp(lse_x - m), out = (w_a out_a + w_b out_b) / (w_a
   // + w_b), lse = m + ln(w_a + w_b), the lower lanes on side a.
   virtual void merge(Stream&, const MergeTask& task) = 0;
+
+  // Writes the landmarks of a complete block, whose first token stands at `first_position`, from its stored keys.
+  virtual void summarize(Stream&, const KvFormat& format, const Rope& rope, std::int64_t first_position,
+                         const std::byte* block, std::byte* landmarks) = 0;
+  virtual void score(Stream&, const ScoreTask& task) = 0;
+  // The lse of merge() alone, of `count` sums for each node: parts[n][count] over nodes[n], up to the root.
+  virtual void merge_sums(Stream&, std::size_t count, std::span<const LaneSpan> nodes,
+                          std::span<const float* const> parts, float* into) = 0;
+  virtual void vote(Stream&, const VoteTask& task) = 0;
 };
 
 // The instruction-set rows of the CPU backend, slowest first. `automatic` takes the best that this machine runs.

@@ -51,6 +51,7 @@ struct KvBlock {
   std::int64_t first_position = 0;  // document position of its first token
   std::int64_t shift = 0;           // the query at position i sees the block as if i were i - shift; 0 is exact
   std::uint8_t page_mask = 0xff;    // bit p: the 16 tokens from 16p on are attended
+  const std::uint8_t* head_masks = nullptr;  // [kv_heads]: a page mask for each KV head instead
 };
 
 // Up to four blocks that share one online-softmax update: one stripe of a context, or of a request's tail. Blocks are

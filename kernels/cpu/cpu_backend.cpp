@@ -5,6 +5,7 @@
 
 #include "kernels/check.h"
 #include "kernels/cpu/append.h"
+#include "kernels/cpu/landmarks.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/packed_weight.h"
 
@@ -155,6 +156,24 @@ void CpuBackend::attend(Stream&, const AttendTask& task) {
 
 void CpuBackend::merge(Stream&, const MergeTask& task) {
   cpu::merge(machine_, task);
+}
+
+void CpuBackend::summarize(Stream&, const KvFormat& format, const Rope& rope, std::int64_t first_position,
+                           const std::byte* block, std::byte* landmarks) {
+  cpu::summarize(machine_, format, rope, first_position, block, landmarks);
+}
+
+void CpuBackend::score(Stream&, const ScoreTask& task) {
+  cpu::score(machine_, task);
+}
+
+void CpuBackend::merge_sums(Stream&, std::size_t count, std::span<const LaneSpan> nodes,
+                            std::span<const float* const> parts, float* into) {
+  cpu::merge_sums(machine_, count, nodes, parts, into);
+}
+
+void CpuBackend::vote(Stream&, const VoteTask& task) {
+  cpu::vote(machine_, task);
 }
 
 }  // namespace rotulus::kernels::cpu

@@ -28,6 +28,12 @@ class CpuBackend final : public Backend {
               std::byte* block) override;
   void attend(Stream&, const AttendTask& task) override;
   void merge(Stream&, const MergeTask& task) override;
+  void summarize(Stream&, const KvFormat& format, const Rope& rope, std::int64_t first_position, const std::byte* block,
+                 std::byte* landmarks) override;
+  void score(Stream&, const ScoreTask& task) override;
+  void merge_sums(Stream&, std::size_t count, std::span<const LaneSpan> nodes, std::span<const float* const> parts,
+                  float* into) override;
+  void vote(Stream&, const VoteTask& task) override;
 
  private:
   // y = activation(gate) * up, by a kernel of the table.

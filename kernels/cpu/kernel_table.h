@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "kernels/kv_format.h"
+#include "kernels/landmarks.h"
 #include "kernels/views.h"
 
 namespace rotulus::kernels::cpu {
@@ -128,6 +129,21 @@ struct MergeWeights {
   float* lse;
 };
 
+// Scores of one block's pages for the rows of one KV head: scores[i * stride + page] = max over the page's tokens of
+// <queries[i], key~>, every product one chain over the channels ascending.
+struct ScoreBlock {
+  LandmarkView landmarks;
+  std::uint32_t head_dim;
+  const float* queries;  // [row_heads][head_dim], times scale
+  std::size_t row_heads;
+  float* scores;  // [row_heads][8], rows `stride` apart
+  std::size_t stride;
+  float* scratch;  // score_scratch_floats(head_dim)
+};
+constexpr std::size_t score_scratch_floats(std::size_t head_dim) {
+  return (head_dim + 6) * kPanelTokens;
+}
+
 struct KernelTable {
   const char* name;
 
@@ -153,6 +169,10 @@ struct KernelTable {
   void (*merge_weights)(const float* lse_a, const float* lse_b, std::size_t count, const MergeWeights& into);
   // y = a_weight * a + b_weight * b; y may be a or b.
   void (*blend)(const float* a, float a_weight, const float* b, float b_weight, std::size_t count, float* y);
+
+  void (*score_block)(const ScoreBlock& task);
+  float (*sum_scores)(const float* scores, std::size_t count);  // ln sum exp; -inf where count is 0
+  void (*raise_votes)(const float* scores, float lse, std::size_t count, float* votes);  // to score - lse
 };
 
 const KernelTable& scalar_kernels();

@@ -105,11 +105,12 @@ bool TileFold::fold_stripe(const Stripe& stripe, std::size_t depth) {
   std::fill_n(limits_, row_heads_, 0u);
   for (std::uint32_t index = stripe.first_block; index < stripe.first_block + stripe.block_count; ++index) {
     const KvBlock& block = task_.blocks[index];
-    if (block.page_mask == 0) continue;
+    const std::uint8_t page_mask = block.head_masks ? block.head_masks[rows_.kv_head] : block.page_mask;
+    if (page_mask == 0) continue;
     const std::uint32_t seen = extend_seen(block, count * kBlockTokens);
     if (seen == 0) continue;
     indices[count] = index;
-    blocks[count++] = {keys_of(block), values_of(block), rotated_queries(block.shift, in_use), seen, block.page_mask};
+    blocks[count++] = {keys_of(block), values_of(block), rotated_queries(block.shift, in_use), seen, page_mask};
   }
   if (count == 0) return false;
   const Stripe* const next = &stripe + 1;

@@ -79,8 +79,9 @@ void attend_block(const AttendTask& task, const KvBlock& block, std::size_t row,
   const float* stored_query = task.queries + (row * task.query_heads + head) * format.head_dim;
   std::vector<double> query(stored_query, stored_query + format.head_dim);
   rotate(task.rope, task.positions[row] - block.shift, query.data());
+  const std::uint8_t page_mask = block.head_masks ? block.head_masks[kv_head] : block.page_mask;
   for (std::uint32_t t = 0; t < block.token_count; ++t) {
-    if ((block.page_mask >> (t / kPageTokens) & 1u) == 0) continue;
+    if ((page_mask >> (t / kPageTokens) & 1u) == 0) continue;
     const std::int64_t distance = task.positions[row] - block.first_position - t;
     if (distance < 0 || (task.window > 0 && distance >= task.window)) continue;
     double score = 0;

@@ -25,4 +25,8 @@ void log_sums(const float* max, const float* sum, std::size_t count, float* lse)
 void merge_weights(const float* lse_a, const float* lse_b, std::size_t count, const MergeWeights& into);
 void blend(const float* a, float a_weight, const float* b, float b_weight, std::size_t count, float* y);
 
+void score_block(const ScoreBlock& task);
+float sum_scores(const float* scores, std::size_t count);
+void raise_votes(const float* scores, float lse, std::size_t count, float* votes);
+
 }  // namespace rotulus::kernels::cpu::avx512

@@ -21,6 +21,9 @@ const KernelTable& avx512_kernels() {
       .log_sums = avx512::log_sums,
       .merge_weights = avx512::merge_weights,
       .blend = avx512::blend,
+      .score_block = avx512::score_block,
+      .sum_scores = avx512::sum_scores,
+      .raise_votes = avx512::raise_votes,
   };
   return kTable;
 }

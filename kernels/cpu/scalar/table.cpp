@@ -21,6 +21,9 @@ const KernelTable& scalar_kernels() {
       .log_sums = scalar::log_sums,
       .merge_weights = scalar::merge_weights,
       .blend = scalar::blend,
+      .score_block = scalar::score_block,
+      .sum_scores = scalar::sum_scores,
+      .raise_votes = scalar::raise_votes,
   };
   return kTable;
 }

@@ -1,0 +1,16 @@
+// The verbs about landmarks above the inner kernels.
+#pragma once
+
+#include "kernels/backend.h"
+#include "kernels/cpu/attend.h"
+
+namespace rotulus::kernels::cpu {
+
+void summarize(Machine& machine, const KvFormat& format, const Rope& rope, std::int64_t first_position,
+               const std::byte* block, std::byte* landmarks);
+void score(Machine& machine, const ScoreTask& task);
+void merge_sums(Machine& machine, std::size_t count, std::span<const LaneSpan> nodes,
+                std::span<const float* const> parts, float* into);
+void vote(Machine& machine, const VoteTask& task);
+
+}  // namespace rotulus::kernels::cpu
