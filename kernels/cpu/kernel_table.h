@@ -20,6 +20,10 @@ namespace rotulus::kernels::cpu {
 inline constexpr std::size_t kGroupOutputs = 16;  // outputs interleaved in a packed weight
 inline constexpr std::size_t kPanelColumns = 64;  // outputs of one float32 panel
 inline constexpr std::size_t kWeightBlock = 32;   // weights that share a scale
+// Inputs that one chain of a dense product adds up; the chains of a row are added one to the other. A single chain
+// loses about sqrt(inputs / 6) roundings, and behind a token of massive activations the model multiplies that by a
+// hundred.
+inline constexpr std::size_t kSumRun = 128;
 
 // A packed weight: groups of 16 outputs (the last one padded with zeros), one after the other. A group holds, for
 // columns ascending,
@@ -38,8 +42,9 @@ struct PackedView {
   const std::byte* data;
 };
 
-// y[r][c] (+)= sum over k ascending of x[r][k] panel[k][c]: one chain in one accumulator, continued from y where
-// `accumulate` is set. panel [depth][64] in float32; columns 1..64.
+// y[r][c] (+)= sum over k of x[r][k] panel[k][c], in runs of kSumRun inputs: each is one chain over k ascending from
+// zero; the first run is stored, or added to y where `accumulate` is set, and the others are added. panel [depth][64]
+// in float32; columns 1..64.
 struct PanelProduct {
   const float* x;
   std::size_t x_stride;

@@ -5,7 +5,8 @@
 namespace rotulus::kernels::cpu {
 namespace {
 
-constexpr std::size_t kPanelDepth = 512;     // inputs of one panel: 128 KiB of float32, half of the smallest L2
+constexpr std::size_t kPanelDepth = 512;  // inputs of one panel: 128 KiB of float32, half of the smallest L2
+static_assert(kPanelDepth % kSumRun == 0 && kSumRun % kWeightBlock == 0, "how panels are cut leaves no trace");
 constexpr std::size_t kPiecesPerThread = 4;  // so that the last piece running leaves little idle time
 constexpr std::size_t kRowsPerPiece = 96;    // at least; fewer would not pay for dequantizing the panel again
 constexpr std::size_t kPanelGroups = kPanelColumns / kGroupOutputs;
@@ -30,9 +31,9 @@ void multiply_prefill(Machine& machine, const PackedView& weight, ConstMatrix x,
   const std::size_t groups = ceil_div(weight.rows, kGroupOutputs);
   const std::size_t piece_rows = rows_per_piece(x.rows, panels, machine.pool.thread_count());
   const std::size_t row_pieces = ceil_div(x.rows, piece_rows);
-  // Whole blocks of 32 and equal depths. No input at all still is one (empty) product, which writes zeros.
+  // Whole runs, and depths as equal as that allows. No input at all still is one (empty) product, which writes zeros.
   const std::size_t depths = std::max<std::size_t>(1, ceil_div(weight.columns, kPanelDepth));
-  const std::size_t depth = ceil_div(ceil_div(weight.columns, depths), kWeightBlock) * kWeightBlock;
+  const std::size_t depth = ceil_div(ceil_div(weight.columns, depths), kSumRun) * kSumRun;
   for (Scratch& scratch : machine.scratch) scratch.reserve(depth * kPanelColumns);
   machine.pool.parallel_for(panels * row_pieces, [&](std::size_t piece, std::size_t thread) {
     const std::size_t panel = piece / row_pieces;

@@ -100,7 +100,7 @@ void score_rows(const View<Element>& view, std::size_t first, std::size_t rows) 
                         .depth = dim,
                         .c = view.scores + r * kScoreStride + panel.begin,
                         .c_stride = kScoreStride,
-                        .accumulate = false,
+                        .into = Into::replace,
                         .next = reinterpret_cast<const char*>(next)});
     }
   }
@@ -213,7 +213,7 @@ void add_values(const View<Element>& view, const Run<Element>& run, std::size_t 
                       .depth = end - begin,
                       .c = view.fold->out + (first + row) * dim + d,
                       .c_stride = dim,
-                      .accumulate = true,
+                      .into = Into::extend,
                       .next = reinterpret_cast<const char*>(next + d)});
   }
 }

@@ -46,7 +46,7 @@ void score_block(const ScoreBlock& task) {
                       .depth = dim,
                       .c = products,
                       .c_stride = kPanelTokens,
-                      .accumulate = false});
+                      .into = Into::replace});
       for (std::size_t r = 0; r < rows; ++r) {
         float* scores = task.scores + (row + r) * task.stride + first_page;
         for (std::uint32_t p = 0; p < kPanelPages; ++p) {

@@ -13,6 +13,10 @@ namespace {
 
 constexpr std::size_t kBlock = kWeightBlock;
 
+constexpr std::size_t smaller(std::size_t a, std::size_t b) {
+  return a < b ? a : b;
+}
+
 constexpr bool is_quantized(WeightType type) {
   return type == WeightType::q8_0 || type == WeightType::q4_0 || type == WeightType::q4_1;
 }
@@ -140,7 +144,7 @@ template <WeightType kType, int kRows, int kGroups>
   store_outputs(p, group, row, sums);
 }
 
-// Weights that are not quantized: one chain over the columns.
+// Weights that are not quantized: a chain for each run of columns.
 template <WeightType kType, int kRows, int kGroups>
 [[gnu::noinline]] void decode_float_tile(const DecodeProduct& p, std::size_t group, std::size_t row) {
   __m512 sums[kRows][kGroups];
@@ -152,14 +156,28 @@ template <WeightType kType, int kRows, int kGroups>
     for (int r = 0; r < kRows; ++r) sums[r][g] = _mm512_setzero_ps();
   }
   const float* x = p.x + row * p.x_stride;
-  for (std::size_t k = 0; k < p.weight.columns; ++k) {
+  for (std::size_t begin = 0; begin < p.weight.columns; begin += kSumRun) {
+    __m512 parts[kRows][kGroups];
 #pragma GCC unroll 4
     for (int g = 0; g < kGroups; ++g) {
-      const __m512 column = load_column<kType>(at[g], k);
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) {
-        sums[r][g] = _mm512_fmadd_ps(column, _mm512_set1_ps(x[r * p.x_stride + k]), sums[r][g]);
+      for (int r = 0; r < kRows; ++r) parts[r][g] = _mm512_setzero_ps();
+    }
+    const std::size_t end = begin + smaller(kSumRun, p.weight.columns - begin);
+    for (std::size_t k = begin; k < end; ++k) {
+#pragma GCC unroll 4
+      for (int g = 0; g < kGroups; ++g) {
+        const __m512 column = load_column<kType>(at[g], k);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) {
+          parts[r][g] = _mm512_fmadd_ps(column, _mm512_set1_ps(x[r * p.x_stride + k]), parts[r][g]);
+        }
       }
+    }
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) sums[r][g] = _mm512_add_ps(sums[r][g], parts[r][g]);
     }
   }
   store_outputs(p, group, row, sums);
@@ -248,21 +266,32 @@ void unpack_type(const PackedView& weight, std::size_t first_group, std::size_t 
   }
 }
 
+// `rows` rows from `row` on, run after run, into `vectors` vectors of each row of c.
+void multiply_runs(const PanelProduct& p, std::size_t row, std::size_t rows, std::size_t vectors, float* c,
+                   std::size_t c_stride) {
+  std::size_t k = 0;
+  do {  // no input at all still is one run, which writes zeros
+    const std::size_t depth = smaller(kSumRun, p.depth - k);
+    product<float>(rows, vectors,
+                   {.a = p.x + row * p.x_stride + k,
+                    .a_stride = p.x_stride,
+                    .b = p.panel + k * kPanelColumns,
+                    .b_stride = kPanelColumns,
+                    .depth = depth,
+                    .c = c,
+                    .c_stride = c_stride,
+                    .into = p.accumulate || k > 0 ? Into::add : Into::replace});
+    k += depth;
+  } while (k < p.depth);
+}
+
 // Columns that do not fill a vector go through a tile of their own.
 void multiply_ragged(const PanelProduct& p, std::size_t row, std::size_t rows) {
   float tile[kTileRows * kPanelColumns] = {};
   for (std::size_t r = 0; p.accumulate && r < rows; ++r) {
     for (std::size_t c = 0; c < p.columns; ++c) tile[r * kPanelColumns + c] = p.y[(row + r) * p.y_stride + c];
   }
-  product<float>(rows, kTileVectors,
-                 {.a = p.x + row * p.x_stride,
-                  .a_stride = p.x_stride,
-                  .b = p.panel,
-                  .b_stride = kPanelColumns,
-                  .depth = p.depth,
-                  .c = tile,
-                  .c_stride = kPanelColumns,
-                  .accumulate = p.accumulate});
+  multiply_runs(p, row, rows, kTileVectors, tile, kPanelColumns);
   for (std::size_t r = 0; r < rows; ++r) {
     for (std::size_t c = 0; c < p.columns; ++c) p.y[(row + r) * p.y_stride + c] = tile[r * kPanelColumns + c];
   }
@@ -290,20 +319,12 @@ void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t
 
 void multiply_panel(const PanelProduct& p) {
   for (std::size_t row = 0; row < p.rows; row += kTileRows) {
-    const std::size_t rows = p.rows - row < kTileRows ? p.rows - row : kTileRows;
-    if (p.columns % 16 != 0) {
+    const std::size_t rows = smaller(kTileRows, p.rows - row);
+    if (p.columns % 16 == 0) {
+      multiply_runs(p, row, rows, p.columns / 16, p.y + row * p.y_stride, p.y_stride);
+    } else {
       multiply_ragged(p, row, rows);
-      continue;
     }
-    product<float>(rows, p.columns / 16,
-                   {.a = p.x + row * p.x_stride,
-                    .a_stride = p.x_stride,
-                    .b = p.panel,
-                    .b_stride = kPanelColumns,
-                    .depth = p.depth,
-                    .c = p.y + row * p.y_stride,
-                    .c_stride = p.y_stride,
-                    .accumulate = p.accumulate});
   }
 }
 

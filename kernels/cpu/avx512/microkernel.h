@@ -1,7 +1,7 @@
 // The one inner product loop of this row: C[rows][16 * vectors] (+)= A B, used for panels of dense products, for scores
 // (A the queries, B a key panel) and for values (A the weights, B the values).
 //
-// Every element of C is one chain of FMAs over `depth` ascending, in one accumulator, whatever the size of the tile:
+// Every element of A B is one chain of FMAs over `depth` ascending, in one accumulator, whatever the size of the tile:
 // the bits of a row do not depend on its neighbours. At most 6 x 4 accumulators, four vectors of B and one of A: 29 of
 // 32 registers, and 10 loads for 24 FMAs.
 #pragma once
@@ -31,6 +31,12 @@ struct Half {
 // B in f16 is read from memory once: the line 2 KiB ahead into L1, what comes after (`next`) into L2.
 constexpr std::size_t kNearBytes = 2048;
 
+enum class Into : std::uint8_t {
+  replace,  // C = A B
+  add,      // C = C + A B
+  extend    // the chain begins with C: cutting `depth` in two leaves no trace
+};
+
 template <typename Element>
 struct Operands {
   const float* a;
@@ -40,7 +46,7 @@ struct Operands {
   std::size_t depth;
   float* c;
   std::size_t c_stride;
-  bool accumulate;
+  Into into;
   const char* next = nullptr;  // only used where B is f16
 };
 
@@ -51,7 +57,7 @@ template <int kRows, int kVectors, typename Element>
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      sums[r][v] = o.accumulate ? _mm512_loadu_ps(o.c + r * o.c_stride + 16 * v) : _mm512_setzero_ps();
+      sums[r][v] = o.into == Into::extend ? _mm512_loadu_ps(o.c + r * o.c_stride + 16 * v) : _mm512_setzero_ps();
     }
   }
   const float* a = o.a;
@@ -81,7 +87,10 @@ template <int kRows, int kVectors, typename Element>
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(o.c + r * o.c_stride + 16 * v, sums[r][v]);
+    for (int v = 0; v < kVectors; ++v) {
+      float* const c = o.c + r * o.c_stride + 16 * v;
+      _mm512_storeu_ps(c, o.into == Into::add ? _mm512_add_ps(_mm512_loadu_ps(c), sums[r][v]) : sums[r][v]);
+    }
   }
 }
 

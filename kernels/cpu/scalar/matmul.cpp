@@ -20,6 +20,10 @@ std::size_t quant_bytes(WeightType type) {
 std::size_t packed_block_bytes(WeightType type) {
   return quant_bytes(type) + (type == WeightType::q4_1 ? 4 : 2) * kGroupOutputs;
 }
+// The next run of `left` inputs.
+std::size_t run_length(std::size_t left) {
+  return left < kSumRun ? left : kSumRun;
+}
 bool is_quantized(WeightType type) {
   return type == WeightType::q8_0 || type == WeightType::q4_0 || type == WeightType::q4_1;
 }
@@ -85,8 +89,12 @@ void decode_floats(const DecodeProduct& p, std::size_t group) {
   for (std::size_t r = 0; r < p.rows; ++r) {
     for (std::size_t o = 0; o < kGroupOutputs && first + o < weight.rows; ++o) {
       float sum = 0;
-      for (std::size_t k = 0; k < weight.columns; ++k) {
-        sum += float_at(weight, data, k * kGroupOutputs + o) * p.x[r * p.x_stride + k];
+      for (std::size_t begin = 0; begin < weight.columns; begin += kSumRun) {
+        float run = 0;
+        for (std::size_t k = begin; k < begin + run_length(weight.columns - begin); ++k) {
+          run += float_at(weight, data, k * kGroupOutputs + o) * p.x[r * p.x_stride + k];
+        }
+        sum += run;
       }
       p.y[r * p.y_stride + first + o] = sum;
     }
@@ -131,9 +139,13 @@ void multiply_panel(const PanelProduct& p) {
       const std::size_t count = p.columns - first < kTile ? p.columns - first : kTile;
       float sums[kTile] = {};
       for (std::size_t c = 0; p.accumulate && c < count; ++c) sums[c] = y[first + c];
-      for (std::size_t k = 0; k < p.depth; ++k) {
-        const float* panel = p.panel + k * kPanelColumns + first;
-        for (std::size_t c = 0; c < kTile; ++c) sums[c] += x[k] * panel[c];
+      for (std::size_t begin = 0; begin < p.depth; begin += kSumRun) {
+        float run[kTile] = {};
+        for (std::size_t k = begin; k < begin + run_length(p.depth - begin); ++k) {
+          const float* panel = p.panel + k * kPanelColumns + first;
+          for (std::size_t c = 0; c < kTile; ++c) run[c] += x[k] * panel[c];
+        }
+        for (std::size_t c = 0; c < kTile; ++c) sums[c] += run[c];
       }
       for (std::size_t c = 0; c < count; ++c) y[first + c] = sums[c];
     }
