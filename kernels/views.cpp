@@ -8,37 +8,66 @@ std::string_view to_string(KvType type) {
   return type == KvType::f16 ? "f16" : "f32";
 }
 
-std::string_view to_string(WeightType type) {
+namespace {
+
+struct Layout {
+  std::string_view name;
+  std::size_t block_columns;
+  std::size_t block_bytes;
+};
+
+Layout layout_of(WeightType type) {
   switch (type) {
     case WeightType::f32:
-      return "F32";
+      return {"F32", 1, 4};
     case WeightType::f16:
-      return "F16";
+      return {"F16", 1, 2};
     case WeightType::bf16:
-      return "BF16";
+      return {"BF16", 1, 2};
     case WeightType::q8_0:
-      return "Q8_0";
+      return {"Q8_0", 32, 34};
     case WeightType::q4_0:
-      return "Q4_0";
+      return {"Q4_0", 32, 18};
     case WeightType::q4_1:
-      return "Q4_1";
+      return {"Q4_1", 32, 20};
+    case WeightType::q5_0:
+      return {"Q5_0", 32, 22};
+    case WeightType::q5_1:
+      return {"Q5_1", 32, 24};
+    case WeightType::q2_k:
+      return {"Q2_K", 256, 84};
+    case WeightType::q3_k:
+      return {"Q3_K", 256, 110};
+    case WeightType::q4_k:
+      return {"Q4_K", 256, 144};
+    case WeightType::q5_k:
+      return {"Q5_K", 256, 176};
+    case WeightType::q6_k:
+      return {"Q6_K", 256, 210};
+    case WeightType::iq4_nl:
+      return {"IQ4_NL", 32, 18};
+    case WeightType::iq4_xs:
+      return {"IQ4_XS", 256, 136};
+    case WeightType::mxfp4:
+      return {"MXFP4", 32, 17};
   }
-  return "?";
+  return {"?", 1, 0};
+}
+
+}  // namespace
+
+std::string_view to_string(WeightType type) {
+  return layout_of(type).name;
+}
+
+std::size_t weight_block_columns(WeightType type) {
+  return layout_of(type).block_columns;
 }
 
 std::size_t weight_row_bytes(WeightType type, std::size_t columns) {
-  switch (type) {
-    case WeightType::f32:
-      return 4 * columns;
-    case WeightType::f16:
-    case WeightType::bf16:
-      return 2 * columns;
-    default:
-      break;
-  }
-  KERNELS_CHECK(columns % 32 == 0, columns);
-  const std::size_t block_bytes = type == WeightType::q8_0 ? 34 : type == WeightType::q4_0 ? 18 : 20;
-  return columns / 32 * block_bytes;
+  const Layout layout = layout_of(type);
+  KERNELS_CHECK(columns % layout.block_columns == 0, columns, layout.block_columns);
+  return columns / layout.block_columns * layout.block_bytes;
 }
 
 }  // namespace rotulus::kernels

@@ -31,10 +31,28 @@ struct ConstMatrix {
   const float* row(std::size_t index) const { return data + index * stride; }
 };
 
-// How GGUF stores a weight. Blocks of 32 weights along a row for the quantized types.
-enum class WeightType : std::uint8_t { f32, f16, bf16, q8_0, q4_0, q4_1 };
+// How GGUF stores a weight. The quantized types store blocks of 32 or 256 weights along a row.
+enum class WeightType : std::uint8_t {
+  f32,
+  f16,
+  bf16,
+  q8_0,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k,
+  iq4_nl,
+  iq4_xs,
+  mxfp4
+};
 std::string_view to_string(WeightType type);
-std::size_t weight_row_bytes(WeightType type, std::size_t columns);  // columns a multiple of 32 where quantized
+std::size_t weight_block_columns(WeightType type);                   // 1, 32 or 256; a row holds whole blocks
+std::size_t weight_row_bytes(WeightType type, std::size_t columns);  // columns a multiple of weight_block_columns
 
 // A weight as it lies in the file: `rows` outputs of `columns` inputs, row-major, tightly packed.
 struct WeightSource {

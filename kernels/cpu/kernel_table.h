@@ -11,29 +11,19 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/weight_form.h"
 #include "kernels/kv_format.h"
 #include "kernels/landmarks.h"
 #include "kernels/views.h"
 
 namespace rotulus::kernels::cpu {
 
-inline constexpr std::size_t kGroupOutputs = 16;  // outputs interleaved in a packed weight
-inline constexpr std::size_t kPanelColumns = 64;  // outputs of one float32 panel
-inline constexpr std::size_t kWeightBlock = 32;   // weights that share a scale
 // Inputs that one chain of a dense product adds up; the chains of a row are added one to the other. A single chain
 // loses about sqrt(inputs / 6) roundings, and behind a token of massive activations the model multiplies that by a
 // hundred.
 inline constexpr std::size_t kSumRun = 128;
 
-// A packed weight: groups of 16 outputs (the last one padded with zeros), one after the other. A group holds, for
-// columns ascending,
-//
-//   F32, F16, BF16   [columns][16 outputs]
-//   Q8_0             per 32 columns: int8 [32][16], f16 scale [16]
-//   Q4_0, Q4_1       per 32 columns: uint32 [4][16], f16 scale [16], for Q4_1 f16 minimum [16].
-//                    Nibble n (lowest first) of word v is the weight of column 8v + n.
-//
-// so that a 64-byte vector holds one step of 16 outputs.
+// A packed weight, as weight_form.h describes it. Groups are padded to whole panels.
 struct PackedView {
   WeightType type;
   std::size_t rows;
@@ -57,8 +47,11 @@ struct PanelProduct {
   bool accumulate;
 };
 
-// y[r][o] for the outputs o of groups [first_group, first_group + groups). block_sums [rows][columns / 32] as
-// sum_blocks gives them (used by Q4_1 only).
+// y[r][o] for the outputs o of groups [first_group, first_group + groups), whole panels. column_sums
+// [rows][columns / scale_columns] as sum_columns gives them, for the types that have minimums.
+//
+// Quantized: for each run of scale_columns columns, ascending, sum += scale * <values, x> and then, where the type has
+// them, sum += minimum * column_sum; <values, x> is one chain of its own. Otherwise runs of kSumRun columns, without scales.
 struct DecodeProduct {
   PackedView weight;
   std::size_t first_group;
@@ -66,7 +59,7 @@ struct DecodeProduct {
   const float* x;
   std::size_t x_stride;
   std::size_t rows;
-  const float* block_sums;
+  const float* column_sums;
   float* y;
   std::size_t y_stride;
 };
@@ -152,10 +145,12 @@ constexpr std::size_t score_scratch_floats(std::size_t head_dim) {
 struct KernelTable {
   const char* name;
 
-  void (*unpack_panel)(const PackedView& weight, std::size_t first_group, std::size_t groups, std::size_t first_column,
-                       std::size_t depth, float* panel);
+  // Columns [first_column, first_column + depth) of the 4 groups from first_group on, dequantized: [depth][64].
+  void (*unpack_panel)(const PackedView& weight, std::size_t first_group, std::size_t first_column, std::size_t depth,
+                       float* panel);
   void (*multiply_panel)(const PanelProduct& product);
-  void (*sum_blocks)(const float* x, std::size_t blocks, float* sums);
+  // `count` sums of `width` neighbours each; width 16 or 32.
+  void (*sum_columns)(const float* x, std::size_t width, std::size_t count, float* sums);
   void (*decode)(const DecodeProduct& product);
 
   void (*norm)(const float* x, const float* weight, float epsilon, std::size_t count, float* y);

@@ -9,7 +9,6 @@ constexpr std::size_t kPanelDepth = 512;  // inputs of one panel: 128 KiB of flo
 static_assert(kPanelDepth % kSumRun == 0 && kSumRun % kWeightBlock == 0, "how panels are cut leaves no trace");
 constexpr std::size_t kPiecesPerThread = 4;  // so that the last piece running leaves little idle time
 constexpr std::size_t kRowsPerPiece = 96;    // at least; fewer would not pay for dequantizing the panel again
-constexpr std::size_t kPanelGroups = kPanelColumns / kGroupOutputs;
 
 std::size_t ceil_div(std::size_t a, std::size_t b) {
   return (a + b - 1) / b;
@@ -28,7 +27,6 @@ std::size_t rows_per_piece(std::size_t rows, std::size_t panels, std::size_t thr
 void multiply_prefill(Machine& machine, const PackedView& weight, ConstMatrix x, Matrix y) {
   if (x.rows == 0 || weight.rows == 0) return;
   const std::size_t panels = ceil_div(weight.rows, kPanelColumns);
-  const std::size_t groups = ceil_div(weight.rows, kGroupOutputs);
   const std::size_t piece_rows = rows_per_piece(x.rows, panels, machine.pool.thread_count());
   const std::size_t row_pieces = ceil_div(x.rows, piece_rows);
   // Whole runs, and depths as equal as that allows. No input at all still is one (empty) product, which writes zeros.
@@ -39,12 +37,11 @@ void multiply_prefill(Machine& machine, const PackedView& weight, ConstMatrix x,
     const std::size_t panel = piece / row_pieces;
     const std::size_t first_row = piece % row_pieces * piece_rows;
     const std::size_t first_output = panel * kPanelColumns;
-    const std::size_t first_group = panel * kPanelGroups;
     float* const floats = machine.scratch[thread].data();
     std::size_t k = 0;
     do {
       const std::size_t count = std::min(depth, weight.columns - k);
-      machine.table.unpack_panel(weight, first_group, std::min(kPanelGroups, groups - first_group), k, count, floats);
+      machine.table.unpack_panel(weight, panel * kPanelGroups, k, count, floats);
       machine.table.multiply_panel({.x = x.row(first_row) + k,
                                     .x_stride = x.stride,
                                     .rows = std::min(piece_rows, x.rows - first_row),
@@ -61,12 +58,13 @@ void multiply_prefill(Machine& machine, const PackedView& weight, ConstMatrix x,
 
 void multiply_decode(Machine& machine, const PackedView& weight, ConstMatrix x, Matrix y) {
   if (x.rows == 0 || weight.rows == 0) return;
-  const std::size_t blocks = weight.type == WeightType::q4_1 ? weight.columns / kWeightBlock : 0;
-  float* const sums = machine.shared.reserve(std::max<std::size_t>(1, x.rows * blocks));
-  for (std::size_t row = 0; blocks > 0 && row < x.rows; ++row) {
-    machine.table.sum_blocks(x.row(row), blocks, sums + row * blocks);
+  const WeightForm form = form_of(weight.type);
+  const std::size_t runs = form.has_minimum ? weight.columns / form.scale_columns : 0;
+  float* const sums = machine.shared.reserve(std::max<std::size_t>(1, x.rows * runs));
+  for (std::size_t row = 0; runs > 0 && row < x.rows; ++row) {
+    machine.table.sum_columns(x.row(row), form.scale_columns, runs, sums + row * runs);
   }
-  const std::size_t groups = ceil_div(weight.rows, kGroupOutputs);
+  const std::size_t groups = ceil_div(weight.rows, kPanelColumns) * kPanelGroups;
   const std::size_t pieces = machine.pool.thread_count() == 1 ? 1 : kPiecesPerThread * machine.pool.thread_count();
   const std::size_t piece_groups = ceil_div(ceil_div(groups, pieces), kPanelGroups) * kPanelGroups;
   machine.pool.parallel_for(ceil_div(groups, piece_groups), [&](std::size_t piece, std::size_t) {
@@ -77,7 +75,7 @@ void multiply_decode(Machine& machine, const PackedView& weight, ConstMatrix x, 
                           .x = x.data,
                           .x_stride = x.stride,
                           .rows = x.rows,
-                          .block_sums = sums,
+                          .column_sums = sums,
                           .y = y.data,
                           .y_stride = y.stride});
   });

@@ -6,93 +6,86 @@
 
 #include "kernels/check.h"
 #include "kernels/cpu/half.h"
+#include "kernels/cpu/weights/file_block.h"
 
 namespace rotulus::kernels::cpu {
 namespace {
 
-// Bytes of one block of 32 weights in the file: f16 scale, for Q4_1 f16 minimum, then the quants. In a byte of a
-// 4-bit type, the low nibble is weight i, the high one weight i + 16.
-std::size_t block_bytes(WeightType type) {
-  return weight_row_bytes(type, kWeightBlock);
-}
-std::size_t header_bytes(WeightType type) {
-  return type == WeightType::q4_1 ? 4 : 2;
+void put_half(std::uint16_t bits, std::byte* row, std::size_t output) {
+  std::memcpy(row + 2 * output, &bits, sizeof bits);
 }
 
-bool is_quantized(WeightType type) {
-  return type == WeightType::q8_0 || type == WeightType::q4_0 || type == WeightType::q4_1;
-}
-
-template <typename T>
-T load(const std::byte* from) {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
-std::uint32_t nibble(const std::byte* quants, std::size_t index) {
-  const auto byte = static_cast<std::uint32_t>(quants[index % 16]);
-  return index < 16 ? byte & 0xfu : byte >> 4;
-}
-
-// The PackedView's form of 32 columns of up to 16 outputs. rows[o] points at the block of output o.
-void pack_block(WeightType type, const std::byte* const* rows, std::size_t row_count, std::byte* packed) {
-  const std::size_t header = header_bytes(type);
-  const std::size_t quant_bytes = (type == WeightType::q8_0 ? 32 : 16) * kGroupOutputs;
-  for (std::size_t o = 0; o < row_count; ++o) {
-    const std::byte* quants = rows[o] + header;
-    if (type == WeightType::q8_0) {
-      for (std::size_t k = 0; k < kWeightBlock; ++k) packed[k * kGroupOutputs + o] = quants[k];
-    } else {
-      for (std::size_t v = 0; v < 4; ++v) {
-        std::uint32_t word = 0;
-        for (std::size_t n = 0; n < 8; ++n) word |= nibble(quants, 8 * v + n) << (4 * n);
-        std::memcpy(packed + (v * kGroupOutputs + o) * sizeof word, &word, sizeof word);
-      }
-    }
-    std::memcpy(packed + quant_bytes + 2 * o, rows[o], 2);
-    if (type == WeightType::q4_1) std::memcpy(packed + quant_bytes + 2 * kGroupOutputs + 2 * o, rows[o] + 2, 2);
+// 32 codes of one output into its lane of the words.
+void pack_codes(const WeightForm& form, const FileBlock& block, std::size_t output, std::byte* words) {
+  const std::size_t per_word = form.codes_per_word();
+  const std::uint32_t mask = (1u << form.bits) - 1;
+  const std::uint32_t last_two = (block.codes[30] & mask) | (block.codes[31] & mask) << form.bits;
+  for (std::size_t v = 0; v < form.bits; ++v) {
+    std::uint32_t word = 0;
+    for (std::size_t n = 0; n < per_word; ++n) word |= (block.codes[v * per_word + n] & mask) << (form.bits * n);
+    if (32 % form.bits != 0) word |= (last_two >> (2 * v) & 3u) << 30;
+    std::memcpy(words + (v * kGroupOutputs + output) * sizeof word, &word, sizeof word);
   }
 }
 
-void pack_group(const WeightSource& source, std::size_t group, std::byte* packed) {
-  const std::size_t row_bytes = weight_row_bytes(source.type, source.columns);
-  const std::size_t first = group * kGroupOutputs;
-  const std::size_t count = std::min(kGroupOutputs, source.rows - first);
-  const std::byte* base = source.bytes.data() + first * row_bytes;
-  const std::size_t step = is_quantized(source.type)        ? block_bytes(source.type)
-                           : source.type == WeightType::f32 ? 4
-                                                            : 2;
-  for (std::size_t i = 0; i < row_bytes / step; ++i) {
-    std::byte* to = packed + i * step * kGroupOutputs;
-    const std::byte* rows[kGroupOutputs];
-    for (std::size_t o = 0; o < count; ++o) rows[o] = base + o * row_bytes + i * step;
-    if (is_quantized(source.type)) {
-      pack_block(source.type, rows, count, to);
-    } else {
-      for (std::size_t o = 0; o < count; ++o) std::memcpy(to + o * step, rows[o], step);
-    }
+void pack_block(const WeightForm& form, const FileBlock& block, std::size_t output, std::byte* header, std::byte* to) {
+  pack_codes(form, block, output, to);
+  if (form.scale == ScaleKind::f16) {
+    put_half(block.scale, to + form.scale_offset(0), output);
+    if (form.has_minimum) put_half(block.minimum, to + form.minimum_offset(0), output);
+    return;
   }
+  for (std::size_t i = 0; i < form.scales_per_block(); ++i) {
+    to[form.scale_offset(i) + output] = std::byte{block.scales[i]};
+    if (form.has_minimum) to[form.minimum_offset(i) + output] = std::byte{block.minimums[i]};
+  }
+  if (form.scale != ScaleKind::integer) return;
+  put_half(block.scale, header, output);
+  if (form.has_minimum) put_half(block.minimum, header + 2 * kGroupOutputs, output);
 }
 
 std::size_t group_bytes(const WeightSource& source) {
-  return weight_row_bytes(source.type, source.columns) * kGroupOutputs;
+  const WeightForm form = form_of(source.type);
+  if (!form.is_quantized()) return weight_row_bytes(source.type, source.columns) * kGroupOutputs;
+  return form.block_at(source.columns / kWeightBlock) - form.header_bytes();
 }
 
 std::size_t group_count(const WeightSource& source) {
-  return (source.rows + kGroupOutputs - 1) / kGroupOutputs;
+  return (source.rows + kPanelColumns - 1) / kPanelColumns * kPanelGroups;
 }
 
-void dequantize_block(WeightType type, const std::byte* block, float* y) {
-  const float scale = f16_to_float(load<std::uint16_t>(block));
-  const float minimum = type == WeightType::q4_1 ? f16_to_float(load<std::uint16_t>(block + 2)) : 0.0f;
-  const std::byte* quants = block + header_bytes(type);
+void pack_output(const WeightSource& source, std::size_t output, std::byte* group) {
+  const WeightForm form = form_of(source.type);
+  const std::byte* row = source.bytes.data() + output * weight_row_bytes(source.type, source.columns);
+  const std::size_t lane = output % kGroupOutputs;
+  if (form.is_quantized()) {
+    for (std::size_t b = 0; b < source.columns / kWeightBlock; ++b) {
+      pack_block(form, read_file_block(source.type, row, b), lane, group + form.header_at(b), group + form.block_at(b));
+    }
+    return;
+  }
+  const std::size_t step = weight_row_bytes(source.type, 1);
+  for (std::size_t k = 0; k < source.columns; ++k) {
+    std::memcpy(group + (k * kGroupOutputs + lane) * step, row + k * step, step);
+  }
+}
+
+// Products of a scale and a value are exact in float (weight_form.h), so this rounds once at most.
+void dequantize_block(WeightType type, const FileBlock& block, float* y) {
+  const WeightForm form = form_of(type);
+  const CodeValues values = values_of_codes(type);
   for (std::size_t k = 0; k < kWeightBlock; ++k) {
-    float quant = 0;
-    if (type == WeightType::q8_0) quant = static_cast<float>(load<std::int8_t>(quants + k));
-    if (type == WeightType::q4_0) quant = static_cast<float>(nibble(quants, k)) - 8.0f;
-    if (type == WeightType::q4_1) quant = static_cast<float>(nibble(quants, k));
-    y[k] = type == WeightType::q4_1 ? std::fma(scale, quant, minimum) : scale * quant;
+    const std::size_t part = k / form.scale_columns;
+    float scale = f16_to_float(block.scale);
+    float minimum = form.has_minimum ? f16_to_float(block.minimum) : 0.0f;
+    if (form.scale == ScaleKind::e8m0) scale = __builtin_bit_cast(float, e8m0_half_bits(block.scales[0]));
+    if (form.scale == ScaleKind::integer) {
+      scale *= static_cast<std::int8_t>(block.scales[part]);
+      minimum *= -static_cast<float>(block.minimums[part]);
+    }
+    const int sign = 1 << (form.bits - 1);
+    const int value = form.bits > 5 ? (block.codes[k] ^ sign) - sign : values.of[block.codes[k]];
+    y[k] = scale * static_cast<float>(value) + minimum;
   }
 }
 
@@ -103,22 +96,43 @@ CpuPackedWeight::CpuPackedWeight(const WeightSource& source, ThreadPool& pool)
       view_{source.type, source.rows, source.columns, group_bytes(source), buffer_.data()} {
   KERNELS_CHECK(source.bytes.size() == source.rows * weight_row_bytes(source.type, source.columns), source.bytes.size(),
                 source.rows, source.columns);
-  pool.parallel_for(group_count(source), [&](std::size_t group, std::size_t) {
-    pack_group(source, group, buffer_.data() + group * view_.group_bytes);
+  const std::size_t used_groups = (source.rows + kGroupOutputs - 1) / kGroupOutputs;
+  pool.parallel_for(used_groups, [&](std::size_t group, std::size_t) {
+    const std::size_t end = std::min(source.rows, (group + 1) * kGroupOutputs);
+    for (std::size_t output = group * kGroupOutputs; output < end; ++output) {
+      pack_output(source, output, buffer_.data() + group * view_.group_bytes);
+    }
   });
+}
+
+FileBlock read_file_block(WeightType type, const std::byte* row, std::size_t index) {
+  switch (type) {
+    case WeightType::q2_k:
+    case WeightType::q3_k:
+    case WeightType::q4_k:
+    case WeightType::q5_k:
+    case WeightType::q6_k:
+      return read_k_block(type, row, index);
+    case WeightType::iq4_nl:
+    case WeightType::iq4_xs:
+    case WeightType::mxfp4:
+      return read_codebook_block(type, row, index);
+    default:
+      return read_plain_block(type, row, index);
+  }
 }
 
 void dequantize_row(WeightType type, const std::byte* row, std::size_t columns, float* y) {
   if (type == WeightType::f32) {
     std::memcpy(y, row, columns * sizeof(float));
   } else if (type == WeightType::f16) {
-    for (std::size_t k = 0; k < columns; ++k) y[k] = f16_to_float(load<std::uint16_t>(row + 2 * k));
+    for (std::size_t k = 0; k < columns; ++k) y[k] = f16_to_float(half_at(row + 2 * k));
   } else if (type == WeightType::bf16) {
-    for (std::size_t k = 0; k < columns; ++k) y[k] = bf16_to_float(load<std::uint16_t>(row + 2 * k));
+    for (std::size_t k = 0; k < columns; ++k) y[k] = bf16_to_float(half_at(row + 2 * k));
   } else {
-    const std::size_t step = block_bytes(type);
-    for (std::size_t b = 0; b < columns / kWeightBlock; ++b)
-      dequantize_block(type, row + b * step, y + b * kWeightBlock);
+    for (std::size_t b = 0; b < columns / kWeightBlock; ++b) {
+      dequantize_block(type, read_file_block(type, row, b), y + b * kWeightBlock);
+    }
   }
 }
 

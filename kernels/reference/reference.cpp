@@ -21,37 +21,6 @@ double float_at(const std::byte* from) {
   return value;
 }
 
-double decode_bf16(std::uint16_t bits) {
-  const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
-  float value;
-  std::memcpy(&value, &wide, sizeof value);
-  return value;
-}
-
-// Weight `index` of a quantized block, as GGUF defines the types.
-double quantized_at(WeightType type, const std::byte* block, std::size_t index) {
-  const double scale = decode_f16(bits_at(block));
-  if (type == WeightType::q8_0) return scale * static_cast<std::int8_t>(block[2 + index]);
-  const std::byte* quants = block + (type == WeightType::q4_1 ? 4 : 2);
-  const auto byte = static_cast<unsigned>(quants[index % 16]);
-  const int nibble = static_cast<int>(index < 16 ? byte & 15u : byte >> 4);
-  if (type == WeightType::q4_0) return scale * (nibble - 8);
-  return scale * nibble + decode_f16(bits_at(block + 2));
-}
-
-double weight_at(WeightType type, const std::byte* row, std::size_t column) {
-  switch (type) {
-    case WeightType::f32:
-      return float_at(row + 4 * column);
-    case WeightType::f16:
-      return decode_f16(bits_at(row + 2 * column));
-    case WeightType::bf16:
-      return decode_bf16(bits_at(row + 2 * column));
-    default:
-      return quantized_at(type, row + column / 32 * weight_row_bytes(type, 32), column % 32);
-  }
-}
-
 double stored(const KvFormat& format, const std::byte* block, std::size_t element) {
   if (format.type == KvType::f16) return decode_f16(bits_at(block + 2 * element));
   return float_at(block + 4 * element);
@@ -113,17 +82,6 @@ double decode_f16(std::uint16_t bits) {
   if (exponent == 31) return mantissa != 0 ? std::numeric_limits<double>::quiet_NaN() : sign * HUGE_VAL;
   if (exponent == 0) return sign * std::ldexp(mantissa, -24);
   return sign * std::ldexp(1024 + mantissa, exponent - 25);
-}
-
-Table dequantize(const WeightSource& weight) {
-  Table table(weight.rows, weight.columns);
-  const std::size_t row_bytes = weight_row_bytes(weight.type, weight.columns);
-  for (std::size_t r = 0; r < weight.rows; ++r) {
-    for (std::size_t k = 0; k < weight.columns; ++k) {
-      table.row(r)[k] = weight_at(weight.type, weight.bytes.data() + r * row_bytes, k);
-    }
-  }
-  return table;
 }
 
 Table matmul(const WeightSource& weight, ConstMatrix x) {

@@ -29,6 +29,7 @@ struct Attended {
 double decode_f16(std::uint16_t bits);
 
 Table dequantize(const WeightSource& weight);
+Table magnitudes(const WeightSource& weight);  // |scale * value| + |minimum| of each weight
 Table matmul(const WeightSource& weight, ConstMatrix x);
 Table norm(ConstMatrix x, std::span<const float> weight, double epsilon);
 Table silu_multiply(ConstMatrix gate, ConstMatrix up);

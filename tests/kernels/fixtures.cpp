@@ -16,6 +16,37 @@ void put_f16(float value, std::byte* to) {
   std::memcpy(to, &bits, sizeof bits);
 }
 
+// Overwrites the float scale and minimum of a block, so that weights are about as large as a model's.
+void put_scales(WeightType type, Random& random, std::byte* block) {
+  switch (type) {
+    case WeightType::mxfp4:
+      block[0] = static_cast<std::byte>(random.between(119, 127));
+      break;
+    case WeightType::q2_k:
+      put_f16(random.normal() * 0.02f, block + 80);
+      put_f16(random.normal() * 0.02f, block + 82);
+      break;
+    case WeightType::q3_k:
+      put_f16(random.normal() * 0.005f, block + 108);
+      break;
+    case WeightType::q4_k:
+    case WeightType::q5_k:
+      put_f16(random.normal() * 0.002f, block);
+      put_f16(random.normal() * 0.005f, block + 2);
+      break;
+    case WeightType::q6_k:
+      put_f16(random.normal() * 0.0005f, block + 208);
+      break;
+    case WeightType::iq4_xs:
+      put_f16(random.normal() * 0.0005f, block);
+      break;
+    default:
+      put_f16(random.normal() * 0.05f, block);
+      if (type == WeightType::q4_1 || type == WeightType::q5_1) put_f16(random.normal() * 0.3f, block + 2);
+      break;
+  }
+}
+
 }  // namespace
 
 std::vector<float> Random::normals(std::size_t count) {
@@ -43,11 +74,8 @@ RandomWeight random_weight(WeightType type, std::size_t rows, std::size_t column
     }
   } else {
     for (std::byte& byte : bytes) byte = static_cast<std::byte>(random.below(256));
-    const std::size_t step = weight_row_bytes(type, 32);
-    for (std::size_t b = 0; b < bytes.size(); b += step) {
-      put_f16(random.normal() * 0.05f, bytes.data() + b);
-      if (type == WeightType::q4_1) put_f16(random.normal() * 0.3f, bytes.data() + b + 2);
-    }
+    const std::size_t step = weight_row_bytes(type, weight_block_columns(type));
+    for (std::size_t b = 0; b < bytes.size(); b += step) put_scales(type, random, bytes.data() + b);
   }
   RandomWeight weight{{type, rows, columns, {}}, std::move(bytes)};
   weight.source.bytes = weight.bytes;

@@ -32,15 +32,17 @@ class Random {
 // The rows of this machine, for INSTANTIATE_TEST_SUITE_P; printed by name.
 std::string isa_name(const ::testing::TestParamInfo<Isa>& info);
 
-// A weight as a file would hold it, with scales of both signs.
+// A weight as a file would hold it: any codes and integer scales, float scales of both signs.
 struct RandomWeight {
   WeightSource source;
   std::vector<std::byte> bytes;
 };
 RandomWeight random_weight(WeightType type, std::size_t rows, std::size_t columns, Random& random);
 
-inline constexpr WeightType kWeightTypes[] = {WeightType::f32,  WeightType::f16,  WeightType::bf16,
-                                              WeightType::q8_0, WeightType::q4_0, WeightType::q4_1};
+inline constexpr WeightType kWeightTypes[] = {
+    WeightType::f32,  WeightType::f16,    WeightType::bf16,   WeightType::q8_0, WeightType::q4_0, WeightType::q4_1,
+    WeightType::q5_0, WeightType::q5_1,   WeightType::q2_k,   WeightType::q3_k, WeightType::q4_k, WeightType::q5_k,
+    WeightType::q6_k, WeightType::iq4_nl, WeightType::iq4_xs, WeightType::mxfp4};
 
 // Dense [rows, columns].
 struct Dense {

@@ -27,13 +27,13 @@ class Rows : public ::testing::TestWithParam<Isa> {
 
 TEST_P(Rows, EmbedReadsDequantizedRows) {
   for (const WeightType type : kWeightTypes) {
-    const RandomWeight table = random_weight(type, 40, 96, random_);
+    const RandomWeight table = random_weight(type, 40, 512, random_);
     const reference::Table expected = reference::dequantize(table.source);
     const std::vector<std::uint32_t> ids{39, 0, 7, 7, 21};
-    Dense y(ids.size(), 96);
+    Dense y(ids.size(), 512);
     backend_->embed(*stream_, table.source, ids, y.view());
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      for (std::size_t k = 0; k < 96; ++k) {
+      for (std::size_t k = 0; k < 512; ++k) {
         const double value = expected.row(ids[i])[k];
         ASSERT_NEAR(y.row(i)[k], value, elementwise(std::abs(value))) << to_string(type);
       }
@@ -44,15 +44,15 @@ TEST_P(Rows, EmbedReadsDequantizedRows) {
 // What a prefill product multiplies is what embed shows: a product with a row of the identity gives a column.
 TEST_P(Rows, PrefillMultipliesTheDequantizedWeights) {
   for (const WeightType type : kWeightTypes) {
-    const RandomWeight table = random_weight(type, 21, 64, random_);
+    const RandomWeight table = random_weight(type, 21, 256, random_);
     const auto packed = backend_->pack(table.source);
-    Dense identity(64, 64);
-    for (std::size_t k = 0; k < 64; ++k) identity.view().row(k)[k] = 1.0f;
-    Dense columns(64, 21);
+    Dense identity(256, 256);
+    for (std::size_t k = 0; k < 256; ++k) identity.view().row(k)[k] = 1.0f;
+    Dense columns(256, 21);
     backend_->matmul(*stream_, Role::prefill, *packed, identity.view(), columns.view());
     const reference::Table expected = reference::dequantize(table.source);
     for (std::size_t o = 0; o < 21; ++o) {
-      for (std::size_t k = 0; k < 64; ++k) {
+      for (std::size_t k = 0; k < 256; ++k) {
         const double value = expected.row(o)[k];
         ASSERT_NEAR(columns.row(k)[o], value, elementwise(std::abs(value) + 2.0)) << to_string(type);
       }

@@ -77,7 +77,7 @@ kernels::WeightSource read_matrix(const GgufFile& file, std::string_view name, s
   const auto type = find_weight_type(tensor.type);
   if (!type) {
     throw Error(ErrorCode::unsupported, fmt::format("tensor {} is stored as {}, which is not computed; quantize the "
-                                                    "model to F32, F16, BF16, Q8_0, Q4_0 or Q4_1",
+                                                    "model to another type, such as Q4_K or Q8_0",
                                                     quote(name), to_string(tensor.type)));
   }
   CHECK(tensor.bytes.size() == rows * kernels::weight_row_bytes(*type, columns), tensor.bytes.size(), rows, columns);

@@ -5,10 +5,10 @@
 
 namespace rotulus::kernels::cpu::avx512 {
 
-void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t groups, std::size_t first_column,
-                  std::size_t depth, float* panel);
+void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t first_column, std::size_t depth,
+                  float* panel);
 void multiply_panel(const PanelProduct& product);
-void sum_blocks(const float* x, std::size_t blocks, float* sums);
+void sum_columns(const float* x, std::size_t width, std::size_t count, float* sums);
 void decode(const DecodeProduct& product);
 
 void norm(const float* x, const float* weight, float epsilon, std::size_t count, float* y);

@@ -14,34 +14,58 @@ float f16_at(const std::byte* from, std::size_t index) {
   return f16_to_float(bits);
 }
 
-std::size_t quant_bytes(WeightType type) {
-  return (type == WeightType::q8_0 ? 32 : 16) * kGroupOutputs;
-}
-std::size_t packed_block_bytes(WeightType type) {
-  return quant_bytes(type) + (type == WeightType::q4_1 ? 4 : 2) * kGroupOutputs;
-}
 // The next run of `left` inputs.
 std::size_t run_length(std::size_t left) {
   return left < kSumRun ? left : kSumRun;
 }
-bool is_quantized(WeightType type) {
-  return type == WeightType::q8_0 || type == WeightType::q4_0 || type == WeightType::q4_1;
-}
 
-// The quants of a block as floats, not scaled.
-void unpack_quants(WeightType type, const std::byte* block, float (*quants)[kGroupOutputs]) {
-  for (std::size_t k = 0; k < kWeightBlock; ++k) {
-    for (std::size_t o = 0; o < kGroupOutputs; ++o) {
-      if (type == WeightType::q8_0) {
-        quants[k][o] = static_cast<float>(static_cast<std::int8_t>(block[k * kGroupOutputs + o]));
-        continue;
-      }
+// The codes of a block as values, not scaled.
+void unpack_values(WeightType type, const std::byte* block, float (*values)[kGroupOutputs]) {
+  const WeightForm form = form_of(type);
+  const CodeValues table = values_of_codes(type);
+  const std::size_t per_word = form.codes_per_word();
+  const std::uint32_t mask = (1u << form.bits) - 1;
+  const std::int32_t sign = 1 << (form.bits - 1);
+  for (std::size_t o = 0; o < kGroupOutputs; ++o) {
+    std::uint32_t codes[kWeightBlock];
+    std::uint32_t last_two = 0;
+    for (std::size_t v = 0; v < form.bits; ++v) {
       std::uint32_t word;
-      __builtin_memcpy(&word, block + ((k / 8) * kGroupOutputs + o) * sizeof word, sizeof word);
-      const auto nibble = static_cast<float>(word >> (4 * (k % 8)) & 0xfu);
-      quants[k][o] = type == WeightType::q4_0 ? nibble - 8.0f : nibble;
+      __builtin_memcpy(&word, block + (v * kGroupOutputs + o) * sizeof word, sizeof word);
+      for (std::size_t n = 0; n < per_word; ++n) codes[v * per_word + n] = word >> (form.bits * n) & mask;
+      if (32 % form.bits != 0) last_two |= word >> 30 << (2 * v);
+    }
+    if (32 % form.bits != 0) {
+      codes[30] = last_two & mask;
+      codes[31] = last_two >> form.bits;
+    }
+    for (std::size_t k = 0; k < kWeightBlock; ++k) {
+      const std::int32_t value =
+          form.bits > 5 ? (static_cast<std::int32_t>(codes[k]) ^ sign) - sign : table.of[codes[k]];
+      values[k][o] = static_cast<float>(value);
     }
   }
+}
+
+struct Scale {
+  float scale;
+  float minimum;  // 0 where the type has none
+};
+
+// Of output `o` and the columns of part `part` of block `b`.
+Scale scale_at(WeightType type, const std::byte* group, std::size_t b, std::size_t part, std::size_t o) {
+  const WeightForm form = form_of(type);
+  const std::byte* block = group + form.block_at(b);
+  const std::byte* scales = block + form.scale_offset(part);
+  const std::byte* minimums = block + form.minimum_offset(part);
+  if (form.scale == ScaleKind::f16) return {f16_at(scales, o), form.has_minimum ? f16_at(minimums, o) : 0.0f};
+  if (form.scale == ScaleKind::e8m0) {
+    return {__builtin_bit_cast(float, e8m0_half_bits(static_cast<std::uint8_t>(scales[o]))), 0.0f};
+  }
+  const std::byte* header = group + form.header_at(b);
+  const float scale = f16_at(header, o) * static_cast<std::int8_t>(scales[o]);
+  if (!form.has_minimum) return {scale, 0.0f};
+  return {scale, -f16_at(header, kGroupOutputs + o) * static_cast<std::uint8_t>(minimums[o])};
 }
 
 float float_at(const PackedView& weight, const std::byte* group, std::size_t index) {
@@ -56,27 +80,38 @@ float float_at(const PackedView& weight, const std::byte* group, std::size_t ind
   return bf16_to_float(bits);
 }
 
+std::size_t outputs_of_group(const PackedView& weight, std::size_t group) {
+  const std::size_t first = group * kGroupOutputs;
+  if (first >= weight.rows) return 0;
+  return weight.rows - first < kGroupOutputs ? weight.rows - first : kGroupOutputs;
+}
+
 void decode_quantized(const DecodeProduct& p, std::size_t group) {
   const PackedView& weight = p.weight;
+  const WeightForm form = form_of(weight.type);
+  const std::byte* data = weight.data + group * weight.group_bytes;
   const std::size_t first = group * kGroupOutputs;
-  const std::size_t outputs = weight.rows - first < kGroupOutputs ? weight.rows - first : kGroupOutputs;
-  const std::size_t blocks = weight.columns / kWeightBlock;
+  const std::size_t outputs = outputs_of_group(weight, group);
+  const std::size_t runs = weight.columns / form.scale_columns;
   for (std::size_t r = 0; r < p.rows; ++r) {
     for (std::size_t o = 0; o < outputs; ++o) p.y[r * p.y_stride + first + o] = 0;
   }
-  for (std::size_t b = 0; b < blocks; ++b) {
-    const std::byte* block = weight.data + group * weight.group_bytes + b * packed_block_bytes(weight.type);
-    float quants[kWeightBlock][kGroupOutputs];
-    unpack_quants(weight.type, block, quants);
-    const std::byte* scales = block + quant_bytes(weight.type);
-    for (std::size_t r = 0; r < p.rows; ++r) {
-      const float* x = p.x + r * p.x_stride + b * kWeightBlock;
+  for (std::size_t b = 0; b < weight.columns / kWeightBlock; ++b) {
+    float values[kWeightBlock][kGroupOutputs];
+    unpack_values(weight.type, data + form.block_at(b), values);
+    for (std::size_t part = 0; part < form.scales_per_block(); ++part) {
+      const std::size_t begin = part * form.scale_columns;
+      const std::size_t run = b * form.scales_per_block() + part;
       for (std::size_t o = 0; o < outputs; ++o) {
-        float sum = 0;
-        for (std::size_t k = 0; k < kWeightBlock; ++k) sum += quants[k][o] * x[k];
-        float term = f16_at(scales, o) * sum;
-        if (weight.type == WeightType::q4_1) term += f16_at(scales, kGroupOutputs + o) * p.block_sums[r * blocks + b];
-        p.y[r * p.y_stride + first + o] += term;
+        const Scale scale = scale_at(weight.type, data, b, part, o);
+        for (std::size_t r = 0; r < p.rows; ++r) {
+          const float* x = p.x + r * p.x_stride + b * kWeightBlock;
+          float sum = 0;
+          for (std::size_t k = begin; k < begin + form.scale_columns; ++k) sum += values[k][o] * x[k];
+          float term = scale.scale * sum;
+          if (form.has_minimum) term += scale.minimum * p.column_sums[r * runs + run];
+          p.y[r * p.y_stride + first + o] += term;
+        }
       }
     }
   }
@@ -87,7 +122,7 @@ void decode_floats(const DecodeProduct& p, std::size_t group) {
   const std::byte* data = weight.data + group * weight.group_bytes;
   const std::size_t first = group * kGroupOutputs;
   for (std::size_t r = 0; r < p.rows; ++r) {
-    for (std::size_t o = 0; o < kGroupOutputs && first + o < weight.rows; ++o) {
+    for (std::size_t o = 0; o < outputs_of_group(weight, group); ++o) {
       float sum = 0;
       for (std::size_t begin = 0; begin < weight.columns; begin += kSumRun) {
         float run = 0;
@@ -103,12 +138,13 @@ void decode_floats(const DecodeProduct& p, std::size_t group) {
 
 }  // namespace
 
-void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t groups, std::size_t first_column,
-                  std::size_t depth, float* panel) {
-  for (std::size_t g = 0; g < groups; ++g) {
+void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t first_column, std::size_t depth,
+                  float* panel) {
+  const WeightForm form = form_of(weight.type);
+  for (std::size_t g = 0; g < kPanelGroups; ++g) {
     const std::byte* data = weight.data + (first_group + g) * weight.group_bytes;
     float* to = panel + g * kGroupOutputs;
-    if (!is_quantized(weight.type)) {
+    if (!form.is_quantized()) {
       for (std::size_t k = 0; k < depth; ++k) {
         for (std::size_t o = 0; o < kGroupOutputs; ++o) {
           to[k * kPanelColumns + o] = float_at(weight, data, (first_column + k) * kGroupOutputs + o);
@@ -117,14 +153,13 @@ void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t
       continue;
     }
     for (std::size_t k = 0; k < depth; k += kWeightBlock) {
-      const std::byte* block = data + (first_column + k) / kWeightBlock * packed_block_bytes(weight.type);
-      const std::byte* scales = block + quant_bytes(weight.type);
-      float quants[kWeightBlock][kGroupOutputs];
-      unpack_quants(weight.type, block, quants);
-      for (std::size_t i = 0; i < kWeightBlock; ++i) {
-        for (std::size_t o = 0; o < kGroupOutputs; ++o) {
-          const float minimum = weight.type == WeightType::q4_1 ? f16_at(scales, kGroupOutputs + o) : 0.0f;
-          to[(k + i) * kPanelColumns + o] = f16_at(scales, o) * quants[i][o] + minimum;
+      const std::size_t b = (first_column + k) / kWeightBlock;
+      float values[kWeightBlock][kGroupOutputs];
+      unpack_values(weight.type, data + form.block_at(b), values);
+      for (std::size_t o = 0; o < kGroupOutputs; ++o) {
+        for (std::size_t i = 0; i < kWeightBlock; ++i) {
+          const Scale scale = scale_at(weight.type, data, b, i / form.scale_columns, o);
+          to[(k + i) * kPanelColumns + o] = scale.scale * values[i][o] + scale.minimum;
         }
       }
     }
@@ -152,17 +187,17 @@ void multiply_panel(const PanelProduct& p) {
   }
 }
 
-void sum_blocks(const float* x, std::size_t blocks, float* sums) {
-  for (std::size_t b = 0; b < blocks; ++b) {
+void sum_columns(const float* x, std::size_t width, std::size_t count, float* sums) {
+  for (std::size_t i = 0; i < count; ++i, x += width) {
     float sum = 0;
-    for (std::size_t k = 0; k < kWeightBlock; ++k) sum += x[b * kWeightBlock + k];
-    sums[b] = sum;
+    for (std::size_t k = 0; k < width; ++k) sum += x[k];
+    sums[i] = sum;
   }
 }
 
 void decode(const DecodeProduct& p) {
   for (std::size_t group = p.first_group; group < p.first_group + p.groups; ++group) {
-    if (is_quantized(p.weight.type)) {
+    if (form_of(p.weight.type).is_quantized()) {
       decode_quantized(p, group);
     } else {
       decode_floats(p, group);

@@ -7,7 +7,7 @@ const KernelTable& scalar_kernels() {
       .name = "scalar",
       .unpack_panel = scalar::unpack_panel,
       .multiply_panel = scalar::multiply_panel,
-      .sum_blocks = scalar::sum_blocks,
+      .sum_columns = scalar::sum_columns,
       .decode = scalar::decode,
       .norm = scalar::norm,
       .add = scalar::add,

@@ -123,8 +123,13 @@ TEST(Model, TakesTheEmbeddingsForAHeadThatIsAbsent) {
 }
 
 TEST(Model, LoadsEveryWeightTypeAndHeadGrouping) {
-  for (const std::uint32_t type : {0u, 1u, 30u, 8u, 2u, 3u}) {
+  for (const std::uint32_t type : {0u, 1u, 30u, 8u, 2u, 3u, 6u, 7u, 20u, 39u}) {
     const auto model = load(tiny_llama({.type = GgmlType{type}}));
+    EXPECT_EQ(model->embeddings.type, find_weight_type(GgmlType{type}));
+  }
+  for (const std::uint32_t type : {10u, 11u, 12u, 13u, 14u, 23u}) {  // blocks of 256
+    const auto model =
+        load(tiny_llama({.embedding = 256, .feed_forward = 512, .query_heads = 16, .type = GgmlType{type}}));
     EXPECT_EQ(model->embeddings.type, find_weight_type(GgmlType{type}));
   }
   for (const auto& [query_heads, kv_heads] : {std::pair(4u, 4u), std::pair(6u, 2u), std::pair(16u, 1u)}) {
@@ -257,11 +262,11 @@ std::vector<Refusal> unsupported_features() {
       {"WeightType",
        [](auto& file) {
          auto& weight = tensor(file, "blk.1.ffn_up.weight");
-         weight.type = 6;
-         weight.data.resize(96 * 64 / 32 * 22);
+         weight.type = 40;
+         weight.data.resize(96 * 64 / 64 * 36);
        },
        kUnsupported,
-       {"\"blk.1.ffn_up.weight\"", "Q5_0", "quantize"}},
+       {"\"blk.1.ffn_up.weight\"", "NVFP4", "quantize"}},
       {"NormType",
        [](auto& file) {
          auto& norm = tensor(file, "output_norm.weight");
