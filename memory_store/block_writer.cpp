@@ -11,15 +11,9 @@ namespace rotulus::memory_store {
 using protocol::Error;
 using protocol::ErrorCode;
 
-BlockWriter::BlockWriter(HostTier& host, const VolumeSet& volumes, const kernels::KvFormat& format,
+BlockWriter::BlockWriter(HostTiers& host, const VolumeSet& volumes, const BlockFormat& format,
                          std::chrono::milliseconds write_timeout)
-    : host_(host),
-      volumes_(volumes),
-      format_(format),
-      write_timeout_(write_timeout),
-      batch_blocks_(std::max<std::size_t>(
-          1, protocol::kMaxWriteBatchBytes / (sizeof(BlockHeader) + format.block_bytes() + kObjectPrefixBytes * 4))),
-      thread_([this] { run(); }) {}
+    : host_(host), volumes_(volumes), format_(format), write_timeout_(write_timeout), thread_([this] { run(); }) {}
 
 BlockWriter::~BlockWriter() {
   {
@@ -30,9 +24,24 @@ BlockWriter::~BlockWriter() {
   thread_.join();
 }
 
+Slot BlockWriter::place(const BlockAddress& address) {
+  HostTier& tier = host_.of(address.kind);
+  if (address.kind == BlockKind::landmarks && tier.is_full()) {
+    {
+      const std::lock_guard lock(mutex_);
+      for (auto& [id, object] : objects_) {
+        for (auto& [volume, part] : object.parts) enqueue_landmarks(part);
+      }
+    }
+    work_.notify_one();
+  }
+  return tier.place(address);
+}
+
 std::byte* BlockWriter::block_for_writing(const BlockAddress& address) {
   find_volume(volumes_, address.volume);
-  const BlockKey key{address.block, address.layer};
+  HostTier& tier = host_.of(address.kind);
+  const std::string key = block_key(address);
   {
     const std::lock_guard lock(mutex_);
     const auto [entry, is_new] = objects_.try_emplace(address.object);
@@ -42,14 +51,14 @@ std::byte* BlockWriter::block_for_writing(const BlockAddress& address) {
     Part& part = object.parts[address.volume];
     if (const auto found = part.blocks.find(key); found != part.blocks.end()) {
       CHECK(found->second.open_slot.has_value(), to_string(address));  // sealed: not to be written to again
-      return host_.bytes(*found->second.open_slot);
+      return tier.bytes(*found->second.open_slot);
     }
   }
-  const Slot slot = host_.place(address);  // may wait for run(), which needs the mutex
-  std::memset(host_.bytes(slot), 0, format_.block_bytes());
+  const Slot slot = place(address);  // may wait for run(), which needs the mutex
+  std::memset(tier.bytes(slot), 0, format_.payload_bytes(address.kind));
   const std::lock_guard lock(mutex_);
-  objects_[address.object].parts[address.volume].blocks[key].open_slot = slot;
-  return host_.bytes(slot);
+  objects_[address.object].parts[address.volume].blocks[key] = {.address = address, .open_slot = slot};
+  return tier.bytes(slot);
 }
 
 void BlockWriter::seal(const BlockAddress& address) {
@@ -57,11 +66,11 @@ void BlockWriter::seal(const BlockAddress& address) {
     const std::lock_guard lock(mutex_);
     WritingObject& object = find_object(address.object);
     Part& part = object.parts[address.volume];
-    const auto found = part.blocks.find({address.block, address.layer});
+    const auto found = part.blocks.find(block_key(address));
     CHECK(found != part.blocks.end(), to_string(address));
     if (!found->second.open_slot) return;
-    seal_locked(address, part, found->second);
-    if (object.failure) discard_queued(address.object);
+    seal_locked(part, found->second);
+    if (object.failure) discard_unwritten(address.object);
   }
   work_.notify_one();
 }
@@ -71,10 +80,10 @@ BlocksHash BlockWriter::finish(ObjectId id, VolumeId volume) {
   WritingObject& object = objects_[id];
   Part& part = object.parts[volume];
   for (auto& [key, block] : part.blocks) {
-    if (block.open_slot)
-      seal_locked({.object = id, .layer = key.second, .block = key.first, .volume = volume}, part, block);
+    if (block.open_slot) seal_locked(part, block);
   }
-  if (object.failure) discard_queued(id);
+  enqueue_landmarks(part);
+  if (object.failure) discard_unwritten(id);
   work_.notify_one();
   while (part.unwritten > 0 && !object.failure) {
     const std::size_t before = part.unwritten;
@@ -83,14 +92,12 @@ BlocksHash BlockWriter::finish(ObjectId id, VolumeId volume) {
       object.failure =
           Error(ErrorCode::unavailable, fmt::format("volume {} took none of {} blocks of object {} in {} ms", volume,
                                                     before, id, write_timeout_.count()));
-      discard_queued(id);
+      discard_unwritten(id);
     }
   }
   if (object.failure) throw *object.failure;
   BlocksHash hash;
-  for (const auto& [key, block] : part.blocks) {
-    hash.add({.object = id, .layer = key.second, .block = key.first, .volume = volume}, block.checksum);
-  }
+  for (const auto& [key, block] : part.blocks) hash.add(key, block.checksum);
   return hash;
 }
 
@@ -104,18 +111,16 @@ void BlockWriter::close(ObjectId id, VolumeId volume) {
 void BlockWriter::abandon(ObjectId id) {
   {
     const std::lock_guard lock(mutex_);
-    std::vector<Slot> open;
+    host_.forget(id);
     if (const auto found = objects_.find(id); found != objects_.end()) {
-      discard_queued(id);
+      discard_unwritten(id);
       for (const auto& [volume, part] : found->second.parts) {
         for (const auto& [key, block] : part.blocks) {
-          if (block.open_slot) open.push_back(*block.open_slot);
+          if (block.open_slot) host_.of(block.address.kind).unpin({&*block.open_slot, 1});
         }
       }
       objects_.erase(found);
     }
-    host_.forget(id);
-    host_.unpin(open);
     abandoned_.push_back(id);
   }
   work_.notify_one();
@@ -127,7 +132,7 @@ void BlockWriter::fail(ObjectId id, const Error& error) {
     const auto found = objects_.find(id);
     if (found == objects_.end()) return;
     if (!found->second.failure) found->second.failure = error;
-    discard_queued(id);
+    discard_unwritten(id);
   }
   progress_.notify_all();
 }
@@ -198,9 +203,15 @@ std::vector<BlockWriter::SealedBlock> BlockWriter::take_batch() {
   const auto longest = std::max_element(queues_.begin(), queues_.end(), is_shorter);
   if (longest == queues_.end()) return {};
   std::deque<SealedBlock>& queue = longest->second;
-  const auto end = queue.begin() + static_cast<std::ptrdiff_t>(std::min(queue.size(), batch_blocks_));
-  std::vector<SealedBlock> batch(queue.begin(), end);
-  queue.erase(queue.begin(), end);
+  std::vector<SealedBlock> batch;
+  std::size_t bytes = 0;
+  while (!queue.empty()) {
+    const SealedBlock& next = queue.front();
+    bytes += kBlockKeyBytes + sizeof(BlockHeader) + format_.payload_bytes(next.address.kind);
+    if (bytes > protocol::kMaxWriteBatchBytes && !batch.empty()) break;
+    batch.push_back(next);
+    queue.pop_front();
+  }
   return batch;
 }
 
@@ -208,9 +219,10 @@ void BlockWriter::write_batch(std::span<const SealedBlock> batch) {
   std::vector<Volume::Block> blocks;
   blocks.reserve(batch.size());
   for (const SealedBlock& sealed : batch) {
+    HostTier& tier = host_.of(sealed.address.kind);
     blocks.push_back({.address = sealed.address,
-                      .header = host_.header(sealed.slot),
-                      .payload = {host_.bytes(sealed.slot), format_.block_bytes()}});
+                      .header = tier.header(sealed.slot),
+                      .payload = {tier.bytes(sealed.slot), format_.payload_bytes(sealed.address.kind)}});
   }
   protocol::failpoint("commit.before_blocks");
   find_volume(volumes_, batch.front().address.volume).write(blocks);
@@ -226,36 +238,56 @@ void BlockWriter::finish_batch(std::span<const SealedBlock> batch, const std::op
         --found->second.parts[sealed.address.volume].unwritten;
       }
       // A block that could not be written must not be taken for one that can be read back.
-      if (error) host_.forget(sealed.slot);
-      host_.end_write(sealed.slot);
+      HostTier& tier = host_.of(sealed.address.kind);
+      if (error) tier.forget(sealed.slot);
+      tier.end_write(sealed.slot);
     }
     if (!error) blocks_written_ += batch.size();
     if (error) {
-      for (const SealedBlock& sealed : batch) discard_queued(sealed.address.object);
+      for (const SealedBlock& sealed : batch) discard_unwritten(sealed.address.object);
     }
   }
   progress_.notify_all();
 }
 
-// The filler's pin becomes the writer's.
-void BlockWriter::seal_locked(const BlockAddress& address, Part& part, FilledBlock& block) {
+void BlockWriter::seal_locked(Part& part, FilledBlock& block) {
+  const BlockAddress& address = block.address;
+  HostTier& tier = host_.of(address.kind);
   const Slot slot = *block.open_slot;
-  host_.header(slot) = make_block_header(address, format_, {host_.bytes(slot), format_.block_bytes()});
-  block.checksum = host_.header(slot).checksum;
+  tier.header(slot) = make_block_header(address, format_, {tier.bytes(slot), format_.payload_bytes(address.kind)});
+  block.checksum = tier.header(slot).checksum;
   block.open_slot.reset();
-  host_.begin_write(slot);
-  ++part.unwritten;
-  queues_[address.volume].push_back({.address = address, .slot = slot});
+  if (address.kind == BlockKind::kv) {
+    enqueue(part, {.address = address, .slot = slot});
+  } else {
+    part.waiting_landmarks.push_back({.address = address, .slot = slot});
+  }
 }
 
-void BlockWriter::discard_queued(ObjectId id) {
-  for (auto& [volume, queue] : queues_) {
+// The filler's pin becomes the writer's.
+void BlockWriter::enqueue(Part& part, const SealedBlock& sealed) {
+  host_.of(sealed.address.kind).begin_write(sealed.slot);
+  ++part.unwritten;
+  queues_[sealed.address.volume].push_back(sealed);
+}
+
+void BlockWriter::enqueue_landmarks(Part& part) {
+  for (const SealedBlock& sealed : std::exchange(part.waiting_landmarks, {})) enqueue(part, sealed);
+}
+
+void BlockWriter::discard_unwritten(ObjectId id) {
+  const auto found = objects_.find(id);
+  if (found == objects_.end()) return;
+  for (auto& [volume, part] : found->second.parts) {
+    enqueue_landmarks(part);
+    std::deque<SealedBlock>& queue = queues_[volume];
     const auto is_kept = [&](const SealedBlock& sealed) { return sealed.address.object != id; };
     const auto first = std::stable_partition(queue.begin(), queue.end(), is_kept);
     for (auto sealed = first; sealed != queue.end(); ++sealed) {
-      host_.forget(sealed->slot);
-      host_.end_write(sealed->slot);
-      --find_object(id).parts[volume].unwritten;
+      HostTier& tier = host_.of(sealed->address.kind);
+      tier.forget(sealed->slot);
+      tier.end_write(sealed->slot);
+      --part.unwritten;
     }
     queue.erase(first, queue.end());
   }

@@ -3,7 +3,9 @@
 //
 // Invariants:
 //   1. A block keeps a pin in host memory from its first byte until it is on its volume, or its object has failed.
-//   2. Blocks of one volume are written in the order in which they were sealed, in batches of <= kMaxWriteBatchBytes.
+//   2. KV blocks of one volume are written in the order in which they were sealed, in batches of <=
+//   kMaxWriteBatchBytes.
+//      Landmarks wait for their object to be finished, or until host memory wants their place: see manifest.h for why.
 //   3. A failed object stays failed: every later call for it throws what it failed with, until it is abandoned.
 //
 // Threads: fail(), failure(), blocks_written() from any; the watch from one; the others from one (the engine's).
@@ -17,6 +19,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -31,10 +34,12 @@ namespace rotulus::memory_store {
 
 class BlockWriter final {
  public:
-  BlockWriter(HostTier& host, const VolumeSet& volumes, const kernels::KvFormat& format,
+  BlockWriter(HostTiers& host, const VolumeSet& volumes, const BlockFormat& format,
               std::chrono::milliseconds write_timeout);
   ~BlockWriter();  // what is not written stays unwritten
 
+  // HostTier::place(), but landmarks that wait are written first where they stand in the way.
+  Slot place(const BlockAddress& address);
   std::byte* block_for_writing(const BlockAddress& address);
   void seal(const BlockAddress& address);
   // Seals what is left of the object's part on one volume, and waits until all of it is written. Its hash.
@@ -54,22 +59,23 @@ class BlockWriter final {
   std::uint64_t blocks_written() const;
 
  private:
+  struct SealedBlock {
+    BlockAddress address;
+    Slot slot = 0;
+  };
   struct FilledBlock {
+    BlockAddress address;
     std::optional<Slot> open_slot;  // until it is sealed
     std::uint64_t checksum = 0;
   };
-  using BlockKey = std::pair<std::uint32_t, std::uint32_t>;  // block, layer: the order of keys on the volume
   struct Part {
-    std::map<BlockKey, FilledBlock> blocks;
-    std::size_t unwritten = 0;  // sealed, not yet on the volume
+    std::map<std::string, FilledBlock> blocks;  // by their keys on the volume
+    std::vector<SealedBlock> waiting_landmarks;
+    std::size_t unwritten = 0;  // in the volume's queue or on their way
   };
   struct WritingObject {
     std::map<VolumeId, Part> parts;
     std::optional<protocol::Error> failure;
-  };
-  struct SealedBlock {
-    BlockAddress address;
-    Slot slot = 0;
   };
 
   void run();
@@ -77,15 +83,16 @@ class BlockWriter final {
   void write_batch(std::span<const SealedBlock> batch);
   void erase_abandoned(ObjectId object);
   void finish_batch(std::span<const SealedBlock> batch, const std::optional<protocol::Error>& error);
-  void seal_locked(const BlockAddress& address, Part& part, FilledBlock& block);
-  void discard_queued(ObjectId object);
+  void seal_locked(Part& part, FilledBlock& block);
+  void enqueue(Part& part, const SealedBlock& sealed);
+  void enqueue_landmarks(Part& part);
+  void discard_unwritten(ObjectId object);
   WritingObject& find_object(ObjectId object);
 
-  HostTier& host_;
+  HostTiers& host_;
   const VolumeSet& volumes_;
-  const kernels::KvFormat format_;
+  const BlockFormat format_;
   const std::chrono::milliseconds write_timeout_;
-  const std::size_t batch_blocks_;
 
   mutable std::mutex mutex_;
   std::condition_variable work_;      // for the thread

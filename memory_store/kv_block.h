@@ -1,4 +1,7 @@
-// One block as it is stored and as it travels: a header of 64 bytes, then the payload in the layout of kv_format.h.
+// One block as it is stored and as it travels: a header of 64 bytes, then the payload.
+//
+// There are two kinds. A KV block is one layer of 128 tokens, in the layout of kv_format.h. A landmarks block is one
+// layer of a stripe (four blocks); what it holds is not known here, only how many bytes.
 //
 // The header carries the block's identity and a checksum over header and payload, so a block that is damaged, cut, or
 // lies in another's place is known before it is used. Little-endian, written as it lies in memory.
@@ -20,26 +23,37 @@ namespace rotulus::memory_store {
 using protocol::ObjectId;
 using protocol::VolumeId;
 
-// One layer of one block of one object, and the volume on which it lies (or will). Object, layer and block are the
-// block's identity; the volume only says where to look for it.
+enum class BlockKind : std::uint8_t { kv = 0, landmarks = 1 };
+
+// One layer of one block, or of the landmarks of one stripe, of one object, and the volume on which it lies (or will).
+// Kind, object, layer and block are its identity; the volume only says where to look for it.
 struct BlockAddress {
   ObjectId object;
   std::uint32_t layer = 0;
-  std::uint32_t block = 0;  // index in the context
+  std::uint32_t block = 0;  // index in the context; of landmarks the stripe's first
   VolumeId volume;
+  BlockKind kind = BlockKind::kv;
   auto operator<=>(const BlockAddress&) const = default;
 };
 
 std::string to_string(const BlockAddress& address);
 
+// What the blocks of one store look like.
+struct BlockFormat {
+  kernels::KvFormat kv;
+  std::size_t landmark_bytes = 0;  // 0: there are no landmarks
+  std::size_t payload_bytes(BlockKind kind) const { return kind == BlockKind::kv ? kv.block_bytes() : landmark_bytes; }
+};
+
 inline constexpr std::uint32_t kBlockMagic = 0x424B5652;  // "RVKB"
 inline constexpr std::uint16_t kBlockFormatVersion = 1;
+inline constexpr std::uint16_t kLandmarkFormatVersion = 1;
 
 struct BlockHeader {
   std::uint32_t magic = 0;
-  std::uint16_t format_version = 0;
-  std::uint8_t kv_type = 0;  // kernels::KvType
-  std::uint8_t reserved_byte = 0;
+  std::uint16_t format_version = 0;  // of its kind
+  std::uint8_t kv_type = 0;          // kernels::KvType
+  std::uint8_t kind = 0;             // BlockKind
   std::uint64_t object = 0;
   std::uint32_t layer = 0;
   std::uint32_t block = 0;
@@ -53,11 +67,11 @@ static_assert(sizeof(BlockHeader) == 64 && std::is_trivially_copyable_v<BlockHea
 static_assert(offsetof(BlockHeader, checksum) == 56);
 static_assert(std::endian::native == std::endian::little);
 
-BlockHeader make_block_header(const BlockAddress& address, const kernels::KvFormat& format,
+BlockHeader make_block_header(const BlockAddress& address, const BlockFormat& format,
                               std::span<const std::byte> payload);
 
 // Why these bytes are not the block `address` in `format`; nothing if they are.
 std::optional<std::string> find_damage(const BlockHeader& header, std::span<const std::byte> payload,
-                                       const BlockAddress& address, const kernels::KvFormat& format);
+                                       const BlockAddress& address, const BlockFormat& format);
 
 }  // namespace rotulus::memory_store

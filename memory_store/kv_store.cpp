@@ -17,6 +17,7 @@
 #include "memory_store/volume_set.h"
 #include "protocol/error.h"
 #include "protocol/failpoint.h"
+#include "protocol/token_range.h"
 
 namespace rotulus::memory_store {
 
@@ -24,9 +25,9 @@ using protocol::Error;
 using protocol::ErrorCode;
 
 struct PinnedBlocks::State {
-  HostTier& host;
+  HostTier& tier;
   std::vector<Slot> slots;
-  ~State() { host.unpin(slots); }
+  ~State() { tier.unpin(slots); }
 };
 
 PinnedBlocks::PinnedBlocks() = default;
@@ -40,8 +41,29 @@ std::size_t PinnedBlocks::size() const {
 
 const std::byte* PinnedBlocks::operator[](std::size_t index) const {
   CHECK(index < size(), index, size());
-  return state_->host.bytes(state_->slots[index]);
+  return state_->tier.bytes(state_->slots[index]);
 }
+
+namespace {
+
+HostTierConfig kv_tier(const KvStoreConfig& config) {
+  return {.block_bytes = config.format.block_bytes(),
+          .budget_bytes = config.host_budget_bytes,
+          .write_timeout = config.write_timeout,
+          .budget_field = "host_budget_bytes",
+          .budget_flag = "--tier-ram-size"};
+}
+
+std::optional<HostTierConfig> landmark_tier(const KvStoreConfig& config) {
+  if (config.landmark_bytes == 0) return std::nullopt;
+  return HostTierConfig{.block_bytes = config.landmark_bytes,
+                        .budget_bytes = config.landmark_budget_bytes,
+                        .write_timeout = config.write_timeout,
+                        .budget_field = "landmark_budget_bytes",
+                        .budget_flag = "--landmark-ram-size"};
+}
+
+}  // namespace
 
 struct KvStore::State {
   struct Load {
@@ -53,12 +75,13 @@ struct KvStore::State {
 
   explicit State(const KvStoreConfig& config_)
       : config(config_),
-        block_bytes(config.format.block_bytes()),
-        host(block_bytes, config.host_budget_bytes, config.write_timeout),
+        format{.kv = config.format, .landmark_bytes = config.landmark_bytes},
+        host(kv_tier(config), landmark_tier(config)),
         readers(config.reader_threads),
-        writer(host, volumes, config.format, config.write_timeout) {}
+        writer(host, volumes, format, config.write_timeout) {}
 
   void open_volumes();
+  void check_address(const BlockAddress& address) const;
   void load(std::span<Load> loads);
   void read_block(Load& load);
   [[noreturn]] void throw_damage(const BlockAddress& address, const std::string& reason);
@@ -66,10 +89,10 @@ struct KvStore::State {
   void erase_on(HeldVolume& held, std::span<const ObjectId> objects);
 
   const KvStoreConfig config;
-  const std::size_t block_bytes;
+  const BlockFormat format;
   VolumeSet volumes;
   std::vector<protocol::VolumeFailure> failed_volumes;
-  HostTier host;
+  HostTiers host;
   ReaderPool readers;
   BlockWriter writer;
   Damage last_damage;
@@ -130,8 +153,15 @@ bool KvStore::holds(VolumeId volume) const {
 // ---------------------------------------------------------------------------------------------------------------
 // Writing
 
+void KvStore::State::check_address(const BlockAddress& address) const {
+  CHECK(address.layer < config.layers, address.layer, config.layers);
+  if (address.kind == BlockKind::kv) return;
+  CHECK(format.landmark_bytes > 0, to_string(address));
+  CHECK(address.block % protocol::kBlocksPerStripe == 0, to_string(address));
+}
+
 std::byte* KvStore::block_for_writing(const BlockAddress& address) {
-  CHECK(address.layer < state_->config.layers, address.layer, state_->config.layers);
+  state_->check_address(address);
   return state_->writer.block_for_writing(address);
 }
 
@@ -168,10 +198,16 @@ void KvStore::abandon(ObjectId object) {
 // Reading
 
 PinnedBlocks KvStore::pin(std::span<const BlockAddress> addresses) {
+  if (addresses.empty()) return {};
+  for (const BlockAddress& address : addresses) {
+    state_->check_address(address);
+    CHECK(address.kind == addresses.front().kind, to_string(address));
+  }
+  HostTier& tier = state_->host.of(addresses.front().kind);
   std::vector<std::optional<Slot>> resident(addresses.size());
-  state_->host.pin_resident(addresses, resident);
+  tier.pin_resident(addresses, resident);
   PinnedBlocks pinned;
-  pinned.state_.reset(new PinnedBlocks::State{.host = state_->host, .slots = {}});
+  pinned.state_.reset(new PinnedBlocks::State{.tier = tier, .slots = {}});
   std::vector<Slot>& slots = pinned.state_->slots;  // from here on, leaving unpins what was pinned
   slots.reserve(addresses.size());
   for (const std::optional<Slot>& slot : resident) {
@@ -183,10 +219,10 @@ PinnedBlocks KvStore::pin(std::span<const BlockAddress> addresses) {
   try {
     for (std::size_t i = 0; i < addresses.size(); ++i) {
       if (resident[i]) continue;
-      resident[i] = state_->host.pin(addresses[i]);  // asked for twice, and placed for the first
+      resident[i] = tier.pin(addresses[i]);  // asked for twice, and placed for the first
       if (!resident[i]) {
         state_->check_readable(addresses[i]);
-        resident[i] = state_->host.place(addresses[i]);
+        resident[i] = state_->writer.place(addresses[i]);
         loads.push_back({.slot = *resident[i], .address = addresses[i]});
       }
       slots.push_back(*resident[i]);
@@ -194,7 +230,7 @@ PinnedBlocks KvStore::pin(std::span<const BlockAddress> addresses) {
     state_->load(loads);
   } catch (const Error&) {
     for (const State::Load& load : loads) {
-      if (state_->host.header(load.slot).magic == 0) state_->host.forget(load.slot);
+      if (tier.header(load.slot).magic == 0) tier.forget(load.slot);
     }
     throw;
   }
@@ -213,7 +249,8 @@ void KvStore::State::load(std::span<Load> loads) {
 // On a thread of the pool. A block that is not whole leaves a header without magic, so that nobody takes it for one.
 void KvStore::State::read_block(Load& load) {
   BlockHeader header;
-  const std::span<std::byte> payload{host.bytes(load.slot), block_bytes};
+  HostTier& tier = host.of(load.address.kind);
+  const std::span<std::byte> payload{tier.bytes(load.slot), format.payload_bytes(load.address.kind)};
   try {
     load.damage = find_volume(volumes, load.address.volume).read(load.address, header, payload);
   } catch (const Error& error) {
@@ -222,10 +259,10 @@ void KvStore::State::read_block(Load& load) {
   }
   ++blocks_loaded;
   if (!load.damage) {
-    load.damage = find_damage(header, payload, load.address, config.format);
+    load.damage = find_damage(header, payload, load.address, format);
     ++blocks_verified;
   }
-  if (!load.damage) host.header(load.slot) = header;
+  if (!load.damage) tier.header(load.slot) = header;
 }
 
 void KvStore::State::throw_damage(const BlockAddress& address, const std::string& reason) {
@@ -258,50 +295,53 @@ const KvStore::Damage& KvStore::last_damage() const {
 std::vector<BlockAddress> KvStore::missing(std::span<const BlockAddress> addresses) const {
   std::vector<BlockAddress> absent;
   for (const BlockAddress& address : addresses) {
-    if (!holds(address.volume) && !state_->host.is_resident(address)) absent.push_back(address);
+    if (!holds(address.volume) && !state_->host.of(address.kind).is_resident(address)) absent.push_back(address);
   }
   return absent;
 }
 
-std::size_t KvStore::wire_bytes() const {
-  return sizeof(BlockHeader) + state_->block_bytes;
+std::size_t KvStore::wire_bytes(BlockKind kind) const {
+  return sizeof(BlockHeader) + state_->format.payload_bytes(kind);
 }
 
 std::vector<std::byte> KvStore::read(const BlockAddress& address) {
   const PinnedBlocks pinned = pin({&address, 1});
-  const BlockHeader& header = state_->host.header(pinned.state_->slots.front());
+  HostTier& tier = pinned.state_->tier;
+  const BlockHeader& header = tier.header(pinned.state_->slots.front());
   if (header.magic == 0) {
     throw Error(ErrorCode::unavailable, fmt::format("{} is still being written", to_string(address)));
   }
-  const std::span<const std::byte> payload{pinned[0], state_->block_bytes};
+  const std::span<const std::byte> payload{pinned[0], state_->format.payload_bytes(address.kind)};
   // It leaves this rank's care: what host memory did to it since it was verified must show here.
   ++state_->blocks_verified;
-  if (const auto damage = find_damage(header, payload, address, state_->config.format)) {
-    state_->host.forget(pinned.state_->slots.front());
+  if (const auto damage = find_damage(header, payload, address, state_->format)) {
+    tier.forget(pinned.state_->slots.front());
     state_->throw_damage(address, *damage);
   }
-  std::vector<std::byte> bytes(wire_bytes());
+  std::vector<std::byte> bytes(sizeof(header) + payload.size());
   std::memcpy(bytes.data(), &header, sizeof(header));
   std::memcpy(bytes.data() + sizeof(header), payload.data(), payload.size());
   return bytes;
 }
 
 void KvStore::insert(const BlockAddress& address, std::span<const std::byte> bytes) {
-  if (bytes.size() != wire_bytes()) {
-    state_->throw_damage(address, fmt::format("came with {} bytes, {} make a block", bytes.size(), wire_bytes()));
+  state_->check_address(address);
+  if (const std::size_t whole = wire_bytes(address.kind); bytes.size() != whole) {
+    state_->throw_damage(address, fmt::format("came with {} bytes, {} make a block", bytes.size(), whole));
   }
   BlockHeader header;
   std::memcpy(&header, bytes.data(), sizeof(header));
   const std::span<const std::byte> payload = bytes.subspan(sizeof(header));
   ++state_->blocks_verified;
-  if (const auto damage = find_damage(header, payload, address, state_->config.format)) {
+  if (const auto damage = find_damage(header, payload, address, state_->format)) {
     state_->throw_damage(address, *damage);
   }
-  if (state_->host.is_resident(address)) return;
-  const Slot slot = state_->host.place(address);
-  std::memcpy(state_->host.bytes(slot), payload.data(), payload.size());
-  state_->host.header(slot) = header;
-  state_->host.unpin({&slot, 1});
+  HostTier& tier = state_->host.of(address.kind);
+  if (tier.is_resident(address)) return;
+  const Slot slot = state_->writer.place(address);
+  std::memcpy(tier.bytes(slot), payload.data(), payload.size());
+  tier.header(slot) = header;
+  tier.unpin({&slot, 1});
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -386,14 +426,18 @@ void KvStore::erase(std::span<const ObjectId> objects, std::uint64_t catalogue_s
 }
 
 KvStore::Stats KvStore::stats() const {
-  const HostTier::Usage usage = state_->host.usage();
-  Stats stats{.host_bytes_used = usage.used_bytes,
-              .host_bytes_pinned = usage.pinned_bytes,
-              .host_bytes_budget = usage.budget_bytes,
+  const HostTier::Usage kv = state_->host.kv.usage();
+  const HostTier::Usage landmarks = state_->host.landmarks ? state_->host.landmarks->usage() : HostTier::Usage{};
+  Stats stats{.host_bytes_used = kv.used_bytes,
+              .host_bytes_pinned = kv.pinned_bytes,
+              .host_bytes_budget = kv.budget_bytes,
+              .landmark_bytes_used = landmarks.used_bytes,
+              .landmark_bytes_pinned = landmarks.pinned_bytes,
+              .landmark_bytes_budget = landmarks.budget_bytes,
               .blocks_loaded = state_->blocks_loaded,
               .blocks_verified = state_->blocks_verified,
               .blocks_corrupt = state_->blocks_corrupt,
-              .blocks_evicted = usage.evicted_blocks,
+              .blocks_evicted = kv.evicted_blocks + landmarks.evicted_blocks,
               .blocks_written = state_->writer.blocks_written()};
   for (const auto& [id, held] : state_->volumes) stats.disk_bytes_used += held.volume->state().bytes_used;
   return stats;

@@ -1,5 +1,5 @@
-// START HERE. Where the KV of contexts lives on one rank: host memory under a byte budget, and volumes (RocksDB) on
-// disk. Knows no request and no scheduler.
+// START HERE. Where the KV of contexts and their landmarks live on one rank: host memory under byte budgets, and
+// volumes (RocksDB) on disk. Knows no request and no scheduler, and not what landmarks hold.
 //
 // A chunk of a context is written as an *object*: its blocks are filled in host memory, sealed when full, written to a
 // volume under the object's id in the background, and made durable by commit(): one synced manifest record per volume.
@@ -7,8 +7,8 @@
 // are read back, checksum and identity verified, when they are pinned.
 //
 // Invariants:
-//   1. Host memory in blocks never exceeds the budget. Pinned, unsealed and not yet written blocks cannot be evicted;
-//      what cannot fit beside them is Error{out_of_memory} with the numbers.
+//   1. Host memory in blocks never exceeds the budget of their kind. Pinned, unsealed and not yet written blocks cannot
+//      be evicted; what cannot fit beside them is Error{out_of_memory} with the numbers.
 //   2. A block that fails its checksum or carries another identity is never handed out: Error{storage_corrupt}.
 //   3. commit() returns only when the blocks and the manifest record of that volume are synced.
 //   4. Nothing is erased on a volume before reconcile() has accepted the catalogue for it.
@@ -38,7 +38,9 @@ struct KvStoreConfig {
   std::vector<std::filesystem::path> volume_paths;  // each opened, or made where it does not exist
   std::uint32_t layers = 0;
   kernels::KvFormat format;
-  std::size_t host_budget_bytes = 0;
+  std::size_t landmark_bytes = 0;         // of one layer of one stripe; 0: the store keeps no landmarks
+  std::size_t host_budget_bytes = 0;      // for KV
+  std::size_t landmark_budget_bytes = 0;  // for landmarks, beside it
   std::size_t reader_threads = 2;
   std::size_t max_volume_bytes = 0;  // 0: as much as the disk has; a commit beyond it is storage_full
   std::chrono::milliseconds lock_timeout = protocol::kVolumeLockTimeout;
@@ -53,7 +55,7 @@ class PinnedBlocks final {
   PinnedBlocks(PinnedBlocks&&) noexcept;
   PinnedBlocks& operator=(PinnedBlocks&&) noexcept;
   std::size_t size() const;
-  const std::byte* operator[](std::size_t index) const;  // format.block_bytes(), in the order asked for
+  const std::byte* operator[](std::size_t index) const;  // a payload of the kind, in the order asked for
 
  private:
   friend class KvStore;
@@ -79,9 +81,9 @@ class KvStore final {
 
   // -- writing ------------------------------------------------------------------------------------------------
 
-  // The memory of a block that is being filled: zeroed when first asked for, unsealed from then on. May wait for the
-  // background writer to make room. Throws what the object failed with, if writing it failed in the background;
-  // {out_of_memory} with the numbers if there is no room.
+  // The memory of a block of either kind that is being filled: zeroed when first asked for, unsealed from then on. May
+  // wait for the background writer to make room. Throws what the object failed with, if writing it failed in the
+  // background; {out_of_memory} with the numbers if there is no room.
   std::byte* block_for_writing(const BlockAddress& address);
   // The block is complete, or the chunk ends in it: it will not be written to again.
   void seal(const BlockAddress& address);
@@ -94,7 +96,8 @@ class KvStore final {
 
   // -- reading ------------------------------------------------------------------------------------------------
 
-  // Loads what is not resident, by several threads. Works on blocks being written too (as far as they are filled).
+  // Loads what is not resident, by several threads; all of one kind. Works on blocks being written too (as far as they
+  // are filled).
   // Throws Error{storage_corrupt} (see last_damage), {unavailable} if a block is on a volume not held and not resident,
   // {out_of_memory} if the pinned set does not fit, {not_found} if the object was erased.
   PinnedBlocks pin(std::span<const BlockAddress> addresses);
@@ -110,7 +113,7 @@ class KvStore final {
   // {unavailable}.
   std::vector<std::byte> read(const BlockAddress& address);
   void insert(const BlockAddress& address, std::span<const std::byte> bytes);
-  std::size_t wire_bytes() const;  // of one block as read() returns it
+  std::size_t wire_bytes(BlockKind kind) const;  // of one block as read() returns it
 
   // -- keeping ------------------------------------------------------------------------------------------------
 
@@ -124,11 +127,14 @@ class KvStore final {
   void erase(std::span<const ObjectId> objects, std::uint64_t catalogue_sequence);
 
   struct Stats {
-    std::uint64_t host_bytes_used = 0;
+    std::uint64_t host_bytes_used = 0;  // by KV
     std::uint64_t host_bytes_pinned = 0;
     std::uint64_t host_bytes_budget = 0;
+    std::uint64_t landmark_bytes_used = 0;  // of host memory, beside KV
+    std::uint64_t landmark_bytes_pinned = 0;
+    std::uint64_t landmark_bytes_budget = 0;
     std::uint64_t disk_bytes_used = 0;
-    std::uint64_t blocks_loaded = 0;
+    std::uint64_t blocks_loaded = 0;  // of both kinds, as all below
     std::uint64_t blocks_verified = 0;
     std::uint64_t blocks_corrupt = 0;
     std::uint64_t blocks_evicted = 0;

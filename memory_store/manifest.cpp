@@ -13,8 +13,9 @@ namespace {
 
 constexpr std::uint32_t kManifestMagic = 0x464D5652;  // "RVMF"
 constexpr std::uint32_t kManifestVersion = 1;
-constexpr char kBlockKind = 1;
-constexpr char kManifestKind = 2;
+constexpr char kBlockTag = 1;
+constexpr char kManifestTag = 2;
+constexpr char kLandmarksTag = 3;
 
 struct ManifestPrefix {
   std::uint32_t magic = kManifestMagic;
@@ -40,15 +41,22 @@ std::string object_begin(ObjectId object) {
 
 std::string block_key(const BlockAddress& address) {
   std::string key = object_begin(address.object);
-  key.push_back(kBlockKind);
-  append_big_endian(key, address.block);
-  append_big_endian(key, static_cast<std::uint16_t>(address.layer));
+  const auto layer = static_cast<std::uint16_t>(address.layer);
+  if (address.kind == BlockKind::kv) {
+    key.push_back(kBlockTag);
+    append_big_endian(key, address.block);
+    append_big_endian(key, layer);
+  } else {
+    key.push_back(kLandmarksTag);
+    append_big_endian(key, layer);
+    append_big_endian(key, address.block);
+  }
   return key;
 }
 
 std::string manifest_key(ObjectId object) {
   std::string key = object_begin(object);
-  key.push_back(kManifestKind);
+  key.push_back(kManifestTag);
   return key;
 }
 
@@ -60,8 +68,8 @@ ObjectId object_of_key(std::string_view key) {
   return object;
 }
 
-void BlocksHash::add(const BlockAddress& address, std::uint64_t checksum) {
-  bytes_ += block_key(address);
+void BlocksHash::add(const std::string& key, std::uint64_t checksum) {
+  bytes_ += key;
   append_big_endian(bytes_, checksum);
   ++count_;
 }

@@ -2,10 +2,12 @@
 //
 //   object u64 | 1 | block u32 | layer u16     BlockHeader, payload
 //   object u64 | 2                             manifest
+//   object u64 | 3 | layer u16 | block u32     BlockHeader, landmarks of the stripe that begins with the block
 //
 // Numbers are big-endian, so keys sort as the numbers do. All that belongs to an object shares its first 8 bytes: it is
-// found and erased as one range. The manifest sorts behind the blocks, and blocks before layers, so that what is
-// written later mostly sorts later: the files of an object then hardly overlap, and compaction moves them unread.
+// found and erased as one range. KV blocks are written as they fill, landmarks when their object is finished, the
+// manifest at once behind them; so what is written later mostly sorts later: the files of an object then hardly
+// overlap, and compaction moves them unread. The landmarks of an object are one range, and in it those of a layer.
 #pragma once
 
 #include <cstddef>
@@ -22,17 +24,18 @@
 namespace rotulus::memory_store {
 
 inline constexpr std::size_t kObjectPrefixBytes = 8;
+inline constexpr std::size_t kBlockKeyBytes = 15;
 
 std::string block_key(const BlockAddress& address);
 std::string manifest_key(ObjectId object);
-std::string object_begin(
-    ObjectId object);  // not above any key of the object; the keys below object_begin(next) are its
+// Not above any key of the object; the keys below object_begin(next) are its.
+std::string object_begin(ObjectId object);
 ObjectId object_of_key(std::string_view key);
 
 // The hash over (key, checksum) of blocks, given in key order, that a manifest carries.
 class BlocksHash final {
  public:
-  void add(const BlockAddress& address, std::uint64_t checksum);
+  void add(const std::string& key, std::uint64_t checksum);
   std::uint32_t count() const { return count_; }
   std::uint64_t value() const;
 

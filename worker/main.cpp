@@ -66,7 +66,8 @@ std::unique_ptr<memory_store::KvStore> open_store(const Options& options, const 
       deal_volumes(options.store, place.local_rank, place.local_size, [] { MPI_Barrier(MPI_COMM_WORLD); });
   config.layers = model.hyperparameters.layers;
   config.format = {options.kv_type, model.hyperparameters.kv_heads, model.hyperparameters.head_dim};
-  config.host_budget_bytes = options.host_bytes;
+  config.host_budget_bytes = options.host_bytes - options.landmark_bytes;
+  config.landmark_budget_bytes = options.landmark_bytes;
   config.max_volume_bytes = options.disk_bytes;
   auto store = memory_store::KvStore::open(config);
   for (const auto& failure : store->failed_volumes()) {
@@ -155,8 +156,8 @@ class SharedCounters final {
     protocol::Pong pong;
     pong.volumes = store.volumes();
     protocol::WorkerStats& stats = pong.stats;
-    stats.host_bytes_used = kept.host_bytes_used;
-    stats.host_bytes_budget = kept.host_bytes_budget;
+    stats.host_bytes_used = kept.host_bytes_used + kept.landmark_bytes_used;
+    stats.host_bytes_budget = kept.host_bytes_budget + kept.landmark_bytes_budget;
     stats.disk_bytes_used = kept.disk_bytes_used;
     stats.blocks_loaded = kept.blocks_loaded;
     stats.blocks_verified = kept.blocks_verified;

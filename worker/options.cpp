@@ -1,5 +1,7 @@
 #include "worker/options.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <map>
 
@@ -61,9 +63,13 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
       {{"auto", kernels::Isa::automatic}, {"scalar", kernels::Isa::scalar}, {"avx512", kernels::Isa::avx512}},
       "Instruction-set row of the kernels (default auto)");
   options.host_bytes = std::uint64_t{4} << 30;
-  app.add_option("--tier-ram-size", options.host_bytes, "Host memory for KV, per rank (e.g. 512M, 4G)")
+  app.add_option("--tier-ram-size", options.host_bytes, "Host memory for KV and landmarks, per rank (e.g. 512M, 4G)")
       ->envname("ROTULUS_TIER_RAM_SIZE")
       ->transform(CLI::AsSizeValue(false));
+  const CLI::Option* landmarks =
+      app.add_option("--landmark-ram-size", options.landmark_bytes, "Of it for landmarks; default a quarter")
+          ->envname("ROTULUS_LANDMARK_RAM_SIZE")
+          ->transform(CLI::AsSizeValue(false));
   app.add_option("--tier-disk-size", options.disk_bytes, "Bytes of each volume; 0: as much as the disk has")
       ->envname("ROTULUS_TIER_DISK_SIZE")
       ->transform(CLI::AsSizeValue(false));
@@ -78,6 +84,11 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   app.add_flag("--die-with-parent", options.die_with_parent, "End when the process that started this one ends");
   try {
     app.parse(argc, argv);
+    if (landmarks->empty()) options.landmark_bytes = options.host_bytes / 4;
+    if (options.landmark_bytes >= options.host_bytes) {
+      throw CLI::ValidationError("--landmark-ram-size", fmt::format("{} bytes leave nothing of --tier-ram-size {}",
+                                                                    options.landmark_bytes, options.host_bytes));
+    }
   } catch (const CLI::ParseError& error) {
     exit_code = app.exit(error) == 0 ? 0 : 2;
     return std::nullopt;

@@ -20,8 +20,9 @@ struct Options {
   std::size_t threads = 0;  // 0: the cores of this host divided by its ranks
   kernels::KvType kv_type = kernels::KvType::f16;
   kernels::Isa isa = kernels::Isa::automatic;
-  std::uint64_t host_bytes = 0;  // --tier-ram-size, per rank
-  std::uint64_t disk_bytes = 0;  // --tier-disk-size, per volume; 0: as much as the disk has
+  std::uint64_t host_bytes = 0;      // --tier-ram-size, per rank: for KV and landmarks
+  std::uint64_t landmark_bytes = 0;  // --landmark-ram-size, of these for landmarks; less than host_bytes
+  std::uint64_t disk_bytes = 0;      // --tier-disk-size, per volume; 0: as much as the disk has
   std::uint32_t step_tokens = 0;
   std::string chat_template;
   Strategy strategy = Strategy::automatic;

@@ -69,6 +69,7 @@ Arguments worker_group_arguments(const ServeOptions& options, const RunPaths& pa
   add({"-m", options.model, "--store", options.store, "--threads", std::to_string(threads)});
   add({"--kv-type", options.kv_type, "--isa", options.isa, "--tier-ram-size", options.tier_ram_size});
   add({"--strategy", options.strategy});
+  if (!options.landmark_ram_size.empty()) add({"--landmark-ram-size", options.landmark_ram_size});
   if (!options.tier_disk_size.empty()) add({"--tier-disk-size", options.tier_disk_size});
   if (options.step_tokens) add({"--step-tokens", std::to_string(options.step_tokens)});
   if (!options.chat_template.empty()) add({"--chat-template", options.chat_template});

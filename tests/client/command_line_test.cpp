@@ -51,7 +51,8 @@ TEST_F(CommandLineTest, TakesTheFlagsOfServe) {
                                     "81",     "--kv-type",
                                     "f32",    "--isa",
                                     "scalar", "--tier-ram-size",
-                                    "64M",    "--api-key",
+                                    "64M",    "--landmark-ram-size",
+                                    "8M",     "--api-key",
                                     "k",      "-a",
                                     "name",   "--step-tokens",
                                     "64",     "--rebuild-catalogue"});
@@ -63,6 +64,7 @@ TEST_F(CommandLineTest, TakesTheFlagsOfServe) {
   EXPECT_EQ(serve.kv_type, "f32");
   EXPECT_EQ(serve.isa, "scalar");
   EXPECT_EQ(serve.tier_ram_size, "64M");
+  EXPECT_EQ(serve.landmark_ram_size, "8M");
   EXPECT_EQ(serve.alias, "name");
   EXPECT_EQ(serve.step_tokens, 64u);
   EXPECT_TRUE(serve.must_rebuild_catalogue);

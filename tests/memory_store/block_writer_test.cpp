@@ -77,23 +77,32 @@ class GatedVolume final : public Volume {
 };
 
 struct Fixture {
-  explicit Fixture(std::size_t host_blocks, const kernels::KvFormat& format_ = small_format())
-      : format(format_), host(format.block_bytes(), host_blocks * format.block_bytes(), std::chrono::seconds(60)) {
+  explicit Fixture(std::size_t host_blocks, const kernels::KvFormat& kv_format = small_format())
+      : format{.kv = kv_format, .landmark_bytes = kLandmarkBytes},
+        host(tier(kv_format.block_bytes(), host_blocks), tier(kLandmarkSlotBytes, kHostLandmarks)) {
     auto gated = std::make_unique<GatedVolume>();
     volume = gated.get();
     volumes[kVolume].volume = std::move(gated);
     volumes[kVolume].is_accepted = true;
     writer.emplace(host, volumes, format, std::chrono::seconds(60));
   }
+  static HostTierConfig tier(std::size_t slot_bytes, std::size_t slots) {
+    return {.block_bytes = slot_bytes,
+            .budget_bytes = slots * slot_bytes,
+            .write_timeout = std::chrono::seconds(60),
+            .budget_field = {},
+            .budget_flag = {}};
+  }
   void write(const BlockAddress& address) {
     writer->block_for_writing(address);
     writer->seal(address);
   }
 
-  const kernels::KvFormat format;
+  static constexpr std::size_t kHostLandmarks = 4;
+  const BlockFormat format;
   VolumeSet volumes;
   GatedVolume* volume = nullptr;
-  HostTier host;
+  HostTiers host;
   std::optional<BlockWriter> writer;
 };
 
@@ -112,8 +121,8 @@ TEST(BlockWriter, WritesInTheOrderOfSealingInBatchesWithinTheLimit) {
   EXPECT_GE(fixture.volume->batch_bytes.size(), 30u / 7);
   for (const std::size_t bytes : fixture.volume->batch_bytes) EXPECT_LE(bytes, protocol::kMaxWriteBatchBytes);
   EXPECT_EQ(*std::max_element(fixture.volume->batch_bytes.begin(), fixture.volume->batch_bytes.end()),
-            7 * (fixture.format.block_bytes() + sizeof(BlockHeader)));
-  EXPECT_EQ(fixture.host.usage().pinned_bytes, 0u);
+            7 * (fixture.format.kv.block_bytes() + sizeof(BlockHeader)));
+  EXPECT_EQ(fixture.host.kv.usage().pinned_bytes, 0u);
 }
 
 TEST(BlockWriter, KeepsAFailedObjectFailedAndItsPlaceInMemoryFree) {
@@ -153,7 +162,42 @@ TEST(BlockWriter, WritesNothingOfAnAbandonedObjectAfterItErasedIt) {
   for (const BlockAddress& address : fixture.volume->written) of_abandoned += address.object == ObjectId{1};
   EXPECT_EQ(of_abandoned, 1u);
   EXPECT_EQ(fixture.volume->erased, std::vector<ObjectId>{{1}});
-  EXPECT_EQ(fixture.host.usage().pinned_bytes, 0u);
+  EXPECT_EQ(fixture.host.kv.usage().pinned_bytes, 0u);
+}
+
+BlockAddress landmarks_of(std::uint64_t object, std::uint32_t stripe) {
+  return {.object = {object}, .layer = 0, .block = 4 * stripe, .volume = kVolume, .kind = BlockKind::landmarks};
+}
+
+TEST(BlockWriter, WritesLandmarksBehindTheBlocksOfTheirObject) {
+  Fixture fixture(40);
+  fixture.volume->open_gate(false);
+  for (std::uint32_t block = 0; block < 12; ++block) {
+    if (block % 4 == 0) fixture.write(landmarks_of(1, block / 4));
+    fixture.write({.object = {1}, .layer = 0, .block = block, .volume = kVolume});
+  }
+  EXPECT_EQ(fixture.writer->finish({1}, kVolume).count(), 15u);
+  const auto& written = fixture.volume->written;
+  ASSERT_EQ(written.size(), 15u);
+  for (std::size_t i = 0; i < written.size(); ++i) {
+    EXPECT_EQ(written[i].kind, i < 12 ? BlockKind::kv : BlockKind::landmarks) << i;
+  }
+  EXPECT_EQ(fixture.host.landmarks->usage().pinned_bytes, 0u);
+}
+
+TEST(BlockWriter, WritesWaitingLandmarksWhereTheirPlaceIsWanted) {
+  Fixture fixture(40);
+  fixture.volume->open_gate(false);
+  for (std::uint32_t stripe = 0; stripe < Fixture::kHostLandmarks; ++stripe) fixture.write(landmarks_of(1, stripe));
+  EXPECT_EQ(fixture.host.landmarks->usage().pinned_bytes, Fixture::kHostLandmarks * kLandmarkSlotBytes);
+  fixture.write(landmarks_of(2, 0));
+  EXPECT_EQ(fixture.volume->written.front(), landmarks_of(1, 0));
+  EXPECT_EQ(fixture.writer->finish({1}, kVolume).count(), Fixture::kHostLandmarks);
+  // An abandoned object leaves its landmarks' places free, and none of them is written later.
+  fixture.writer->abandon({2});
+  fixture.volume->wait_for_erasure({2});
+  EXPECT_EQ(fixture.host.landmarks->usage().pinned_bytes, 0u);
+  for (const BlockAddress& address : fixture.volume->written) EXPECT_EQ(address.object, ObjectId{1});
 }
 
 TEST(BlockWriter, GivesTheSameHashForTheSameBlocksInAnyOrderOfSealing) {
@@ -164,7 +208,7 @@ TEST(BlockWriter, GivesTheSameHashForTheSameBlocksInAnyOrderOfSealing) {
     for (std::uint32_t i = 0; i < 12; ++i) {
       const std::uint32_t index = is_reversed ? 11 - i : i;
       const BlockAddress address{.object = {1}, .layer = index % 3, .block = index / 3, .volume = kVolume};
-      fill(fixture.writer->block_for_writing(address), address, fixture.format.block_bytes());
+      fill(fixture.writer->block_for_writing(address), address);
       fixture.writer->seal(address);
     }
     hashes.push_back(fixture.writer->finish({1}, kVolume).value());

@@ -12,7 +12,7 @@ using Live = protocol::ReconcileVolume::Live;
 
 void write_three(KvStore& store, VolumeId volume) {
   store.reconcile(volume, kStore, 1, {});
-  for (std::uint64_t id = 1; id <= 3; ++id) write_object(store, {.id = {id}}, volume, id);
+  for (std::uint64_t id = 1; id <= 3; ++id) write_object(store, {.id = {id}, .has_landmarks = true}, volume, id);
 }
 
 void erase_second(KvStore& store, VolumeId volume) {
@@ -43,8 +43,10 @@ int run_scenario(const std::string& scenario, const std::filesystem::path& direc
     ::pause();
   } else if (scenario == "write for ever") {
     store->reconcile(volume, kStore, 1, {});
-    for (std::uint64_t id = 1;; ++id)
-      write_object(*store, {.id = {id}, .blocks = 1 + static_cast<std::uint32_t>(id % 7)}, volume, id);
+    for (std::uint64_t id = 1;; ++id) {
+      const auto blocks = 1 + static_cast<std::uint32_t>(id % 7);
+      write_object(*store, {.id = {id}, .blocks = blocks, .has_landmarks = true}, volume, id);
+    }
   } else if (scenario.starts_with("write")) {
     write_three(*store, volume);
   } else if (scenario == "erase") {

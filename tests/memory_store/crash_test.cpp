@@ -15,14 +15,18 @@ namespace {
 
 using Live = protocol::ReconcileVolume::Live;
 
-// The objects that are there. Each must have all its blocks as they were written.
+TestObject object_of(const protocol::ManifestRecord& record) {
+  return {.id = record.object, .blocks = static_cast<std::uint32_t>(record.range.count() / 128), .has_landmarks = true};
+}
+
+// The objects that are there. Each must have all its blocks and landmarks as they were written.
 std::set<std::uint64_t> whole_objects(KvStore& store, VolumeId volume) {
   std::set<std::uint64_t> ids;
   for (const auto& [record, hash] : store.manifests(volume)) {
-    const auto blocks = static_cast<std::uint32_t>(record.range.count() / 128);
-    const ReadBack read = read_object(store, {.id = record.object, .blocks = blocks}, volume);
-    EXPECT_EQ(read.right, blocks * kLayers) << "object " << record.object.value;
-    EXPECT_EQ(record.block_count, blocks * kLayers);
+    const TestObject object = object_of(record);
+    const ReadBack read = read_object(store, object, volume);
+    EXPECT_EQ(read.right, object.all(volume).size()) << "object " << record.object.value;
+    EXPECT_EQ(record.block_count, object.all(volume).size());
     ids.insert(record.object.value);
   }
   return ids;
@@ -119,8 +123,7 @@ TEST(Crash, AtAnyMomentLosesNothingThatWasWhole) {
     Ids ids;
     std::vector<Live> live;
     for (const auto& [record, hash] : store->manifests(volume)) {
-      const auto blocks = static_cast<std::uint32_t>(record.range.count() / 128);
-      EXPECT_EQ(read_object(*store, {.id = record.object, .blocks = blocks}, volume).right, blocks * kLayers);
+      EXPECT_EQ(read_object(*store, object_of(record), volume).right, object_of(record).all(volume).size());
       ids.insert(record.object.value);
       live.push_back({record.object, hash});
     }

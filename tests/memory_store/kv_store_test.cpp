@@ -5,6 +5,7 @@
 #include <rapidcheck/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <map>
 #include <set>
@@ -83,7 +84,7 @@ TEST(KvStore, HandsOutBlocksInTheOrderAskedForAlsoTwice) {
   {
     const PinnedBlocks pinned = store->pin(addresses);
     ASSERT_EQ(pinned.size(), addresses.size());
-    for (std::size_t i = 0; i < addresses.size(); ++i) EXPECT_TRUE(is_filled(pinned[i], addresses[i], block_bytes()));
+    for (std::size_t i = 0; i < addresses.size(); ++i) EXPECT_TRUE(is_filled(pinned[i], addresses[i]));
   }
   EXPECT_EQ(store->stats().host_bytes_pinned, 0u);
 }
@@ -104,7 +105,7 @@ TEST(KvStore, KeepsPinnedBlocksWhileEvictingOthers) {
   EXPECT_GE(store->stats().blocks_evicted, 2 * 40 * kLayers - 2);
   for (std::size_t i = 0; i < pinned.size(); ++i) {
     EXPECT_EQ(pinned[i], places[i]);
-    EXPECT_TRUE(is_filled(pinned[i], addresses[i], block_bytes()));
+    EXPECT_TRUE(is_filled(pinned[i], addresses[i]));
   }
 }
 
@@ -284,34 +285,37 @@ TEST(KvStore, KeepsTwoVolumesApart) {
 
 TEST(KvStore, CarriesBlocksToARankThatDoesNotHoldTheirVolume) {
   const TemporaryDirectory directory;
-  const TestObject object{.id = {1}};
+  const TestObject object{.id = {1}, .has_landmarks = true};
   const auto holder = open_store(make_config(directory / "a", 16));
   const auto reader = open_store(make_config(directory / "b", 16));
   const VolumeId volume = only_volume(*holder);
   holder->reconcile(volume, kStore, 1, {});
   write_object(*holder, object, volume);
-  const auto addresses = object.addresses(volume);
+  const auto addresses = object.all(volume);
   EXPECT_EQ(reader->missing(addresses), addresses);
-  EXPECT_EQ(catch_error([&] { reader->pin(addresses); }).code(), ErrorCode::unavailable);
+  for (const auto& some : {object.addresses(volume), object.landmarks(volume)}) {
+    EXPECT_EQ(catch_error([&] { reader->pin(some); }).code(), ErrorCode::unavailable);
+  }
   for (const BlockAddress& address : addresses) {
     const std::vector<std::byte> bytes = holder->read(address);
-    ASSERT_EQ(bytes.size(), reader->wire_bytes());
+    ASSERT_EQ(bytes.size(), reader->wire_bytes(address.kind));
     reader->insert(address, bytes);
   }
   EXPECT_TRUE(reader->missing(addresses).empty());
-  const PinnedBlocks pinned = reader->pin(addresses);
-  for (std::size_t i = 0; i < addresses.size(); ++i) EXPECT_TRUE(is_filled(pinned[i], addresses[i], block_bytes()));
+  const ReadBack read = read_object(*reader, object, volume);
+  EXPECT_EQ(read.right, addresses.size());
 }
 
 // Every bit of a block on its way, header included, and every wrong address it may arrive under.
 TEST(KvStore, TakesNoBlockThatWasChangedOnItsWay) {
   const TemporaryDirectory directory;
-  const auto store = open_store(make_config(directory / "v", 16));
+  KvStoreConfig config = make_config(directory / "v", 16);
+  config.landmark_bytes = block_bytes();  // as large as the other kind, which must not be all that tells them apart
+  config.landmark_budget_bytes = 16 * block_bytes();
+  const auto store = open_store(config);
   const VolumeId volume = only_volume(*store);
   store->reconcile(volume, kStore, 1, {});
-  write_object(*store, {.id = {1}}, volume);
-  const BlockAddress address{.object = {1}, .layer = 1, .block = 2, .volume = volume};
-  const std::vector<std::byte> bytes = store->read(address);
+  write_object(*store, {.id = {1}, .has_landmarks = true}, volume);
   const auto refuses = [&](const BlockAddress& to, std::span<const std::byte> changed) {
     try {
       store->insert(to, changed);
@@ -320,32 +324,35 @@ TEST(KvStore, TakesNoBlockThatWasChangedOnItsWay) {
       return error.code() == ErrorCode::storage_corrupt && store->last_damage().address == to;
     }
   };
-  const BlockAddress foreign{.object = {1}, .layer = 1, .block = 2, .volume = {4711}};
-  std::size_t flips = 0;
-  for (std::size_t bit = 0; bit < bytes.size() * 8; bit += bit < 64 * 8 ? 1 : 97, ++flips) {
-    std::vector<std::byte> changed = bytes;
-    changed[bit / 8] ^= std::byte(1 << bit % 8);
-    ASSERT_TRUE(refuses(foreign, changed)) << "bit " << bit;
+  std::size_t refused = 0;
+  for (const BlockKind kind : {BlockKind::kv, BlockKind::landmarks}) {
+    const BlockAddress address{.object = {1}, .layer = 1, .block = 0, .volume = volume, .kind = kind};
+    const std::vector<std::byte> bytes = store->read(address);
+    BlockAddress foreign = address;
+    foreign.volume = {4711};
+    for (std::size_t bit = 0; bit < bytes.size() * 8; bit += bit < 64 * 8 ? 1 : 97, ++refused) {
+      std::vector<std::byte> changed = bytes;
+      changed[bit / 8] ^= std::byte(1 << bit % 8);
+      ASSERT_TRUE(refuses(foreign, changed)) << "bit " << bit;
+    }
+    std::array<BlockAddress, 4> others = {foreign, foreign, foreign, foreign};
+    others[0].block = 4;
+    others[1].layer = 2;
+    others[2].object = {2};
+    others[3].kind = kind == BlockKind::kv ? BlockKind::landmarks : BlockKind::kv;
+    for (const BlockAddress& other : others) EXPECT_TRUE(refuses(other, bytes)) << to_string(other);
+    EXPECT_TRUE(refuses(foreign, std::span(bytes).first(bytes.size() - 1)));
+    refused += others.size() + 1;
   }
-  BlockAddress another = foreign;
-  another.block = 3;
-  EXPECT_TRUE(refuses(another, bytes));
-  another = foreign;
-  another.layer = 2;
-  EXPECT_TRUE(refuses(another, bytes));
-  another = foreign;
-  another.object = {2};
-  EXPECT_TRUE(refuses(another, bytes));
-  EXPECT_TRUE(refuses(foreign, std::span(bytes).first(bytes.size() - 1)));
-  EXPECT_EQ(store->stats().blocks_corrupt, flips + 4);
+  EXPECT_EQ(store->stats().blocks_corrupt, refused);
 }
 
 // Random objects written, read, pinned, abandoned and erased in any order, in a host memory of a few blocks: never more
 // than the budget in use, never other bytes than were written.
 TEST(KvStore, HoldsItsBudgetAndItsBytesUnderAnyLoad) {
-  constexpr std::size_t kHostBlocks = 14;
+  constexpr std::size_t kHostBlocks = 14, kHostLandmarks = 7;
   const TemporaryDirectory directory;
-  const auto store = open_store(make_config(directory / "v", kHostBlocks));
+  const auto store = open_store(make_config(directory / "v", kHostBlocks, kHostLandmarks));
   const VolumeId volume = only_volume(*store);
   store->reconcile(volume, kStore, 1, {});
   std::uint64_t next = 1;  // objects are never named twice, so all cases share one store
@@ -354,10 +361,10 @@ TEST(KvStore, HoldsItsBudgetAndItsBytesUnderAnyLoad) {
     std::vector<std::pair<std::vector<BlockAddress>, PinnedBlocks>> held;
     const auto any_committed = [&] {
       const auto [id, blocks] = *rc::gen::elementOf(std::vector(committed.begin(), committed.end()));
-      return TestObject{.id = {id}, .blocks = blocks};
+      return TestObject{.id = {id}, .blocks = blocks, .has_landmarks = true};
     };
     const auto write = [&] {
-      const TestObject object{.id = {next++}, .blocks = *rc::gen::inRange<std::uint32_t>(1, 6)};
+      const TestObject object{.id = {next++}, .blocks = *rc::gen::inRange<std::uint32_t>(1, 10), .has_landmarks = true};
       const bool is_abandoned = *rc::gen::inRange(0, 4) == 0;
       try {
         write_blocks(*store, object, volume);
@@ -373,9 +380,12 @@ TEST(KvStore, HoldsItsBudgetAndItsBytesUnderAnyLoad) {
       }
     };
     const auto pin = [&] {
-      const auto all = any_committed().addresses(volume);
+      const TestObject object = any_committed();
+      const bool is_kv = *rc::gen::arbitrary<bool>();
+      const auto all = is_kv ? object.addresses(volume) : object.landmarks(volume);
+      const std::size_t most = (is_kv ? kHostBlocks : kHostLandmarks) / 2;
       std::vector<BlockAddress> some;
-      for (std::size_t i = 0; i < std::min(all.size(), kHostBlocks / 2); ++i) some.push_back(*rc::gen::elementOf(all));
+      for (std::size_t i = 0; i < std::min(all.size(), most); ++i) some.push_back(*rc::gen::elementOf(all));
       held.emplace_back(some, store->pin(some));
       if (*rc::gen::arbitrary<bool>()) held.erase(held.begin());
     };
@@ -401,14 +411,17 @@ TEST(KvStore, HoldsItsBudgetAndItsBytesUnderAnyLoad) {
       const auto stats = store->stats();
       RC_ASSERT(stats.host_bytes_used <= kHostBlocks * block_bytes());
       RC_ASSERT(stats.host_bytes_pinned <= stats.host_bytes_used);
+      RC_ASSERT(stats.landmark_bytes_used <= kHostLandmarks * kLandmarkSlotBytes);
+      RC_ASSERT(stats.landmark_bytes_pinned <= stats.landmark_bytes_used);
       RC_ASSERT(stats.blocks_corrupt == 0u);
       for (const auto& [addresses, pinned] : held) {
-        for (std::size_t i = 0; i < addresses.size(); ++i) RC_ASSERT(is_filled(pinned[i], addresses[i], block_bytes()));
+        for (std::size_t i = 0; i < addresses.size(); ++i) RC_ASSERT(is_filled(pinned[i], addresses[i]));
       }
     }
     held.clear();
     for (const auto& [id, blocks] : committed) {
-      RC_ASSERT(read_object(*store, {.id = {id}, .blocks = blocks}, volume).right == blocks * kLayers);
+      const TestObject object{.id = {id}, .blocks = blocks, .has_landmarks = true};
+      RC_ASSERT(read_object(*store, object, volume).right == object.all(volume).size());
     }
   }));
 }

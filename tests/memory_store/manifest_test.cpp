@@ -14,27 +14,36 @@ namespace {
 BlockAddress any_address() {
   return {.object = {*rc::gen::arbitrary<std::uint64_t>()},
           .layer = *rc::gen::inRange<std::uint32_t>(0, 65536),
-          .block = *rc::gen::arbitrary<std::uint32_t>()};
+          .block = *rc::gen::arbitrary<std::uint32_t>(),
+          .kind = *rc::gen::element(BlockKind::kv, BlockKind::landmarks)};
 }
 
-RC_GTEST_PROP(Keys, SortAsObjectThenBlockThenLayer, ()) {
+// KV by block and then layer, landmarks behind them by layer and then block.
+RC_GTEST_PROP(Keys, SortAsTheNumbersInThem, ()) {
   const BlockAddress a = any_address();
   BlockAddress b = any_address();
   if (*rc::gen::arbitrary<bool>()) b.object = a.object;
   if (*rc::gen::arbitrary<bool>()) b.block = a.block;
-  const auto order = [](const BlockAddress& x) { return std::tuple(x.object, x.block, x.layer); };
+  if (*rc::gen::arbitrary<bool>()) b.layer = a.layer;
+  const auto order = [](const BlockAddress& x) {
+    const bool is_kv = x.kind == BlockKind::kv;
+    return std::tuple(x.object, x.kind, is_kv ? x.block : x.layer, is_kv ? x.layer : x.block);
+  };
   RC_ASSERT((order(a) < order(b)) == (block_key(a) < block_key(b)));
+  RC_ASSERT(block_key(a).size() == kBlockKeyBytes);
   RC_ASSERT(object_of_key(block_key(a)) == a.object);
   RC_ASSERT(object_of_key(manifest_key(a.object)) == a.object);
 }
 
-RC_GTEST_PROP(Keys, OfAnObjectLieInItsRangeTheManifestLast, ()) {
+RC_GTEST_PROP(Keys, OfAnObjectLieInItsRange, ()) {
   const BlockAddress address = any_address();
   RC_PRE(address.object.value != ~std::uint64_t{0});
   const ObjectId next{address.object.value + 1};
   RC_ASSERT(object_begin(address.object) < block_key(address));
-  RC_ASSERT(block_key(address) < manifest_key(address.object));
+  RC_ASSERT(object_begin(address.object) < manifest_key(address.object));
+  RC_ASSERT(block_key(address) < object_begin(next));
   RC_ASSERT(manifest_key(address.object) < object_begin(next));
+  RC_ASSERT(block_key(address) != manifest_key(address.object));
 }
 
 TEST(Manifest, IsReadOnlyWhereItIsWholeAndItsOwn) {
@@ -58,12 +67,11 @@ TEST(Manifest, IsReadOnlyWhereItIsWholeAndItsOwn) {
 }
 
 TEST(Manifest, HashOfBlocksKnowsTheirKeysAndChecksums) {
-  BlocksHash one, other;
-  one.add({.object = {1}, .layer = 2, .block = 3}, 4);
-  other.add({.object = {1}, .layer = 3, .block = 2}, 4);
+  BlocksHash one, other, changed;
+  one.add(block_key({.object = {1}, .layer = 2, .block = 3}), 4);
+  other.add(block_key({.object = {1}, .layer = 3, .block = 2}), 4);
+  changed.add(block_key({.object = {1}, .layer = 2, .block = 3}), 5);
   EXPECT_NE(one.value(), other.value());
-  BlocksHash changed;
-  changed.add({.object = {1}, .layer = 2, .block = 3}, 5);
   EXPECT_NE(one.value(), changed.value());
 }
 

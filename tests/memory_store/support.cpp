@@ -29,12 +29,14 @@ kernels::KvFormat small_format() {
   return {.type = kernels::KvType::f16, .kv_heads = 1, .head_dim = 16};
 }
 
-KvStoreConfig make_config(const std::filesystem::path& volume, std::size_t host_blocks) {
+KvStoreConfig make_config(const std::filesystem::path& volume, std::size_t host_blocks, std::size_t host_landmarks) {
   KvStoreConfig config;
   config.volume_paths = {volume};
   config.layers = kLayers;
   config.format = small_format();
   config.host_budget_bytes = host_blocks * block_bytes();
+  config.landmark_bytes = kLandmarkBytes;
+  config.landmark_budget_bytes = host_landmarks * kLandmarkSlotBytes;
   return config;
 }
 
@@ -58,25 +60,46 @@ std::vector<BlockAddress> TestObject::addresses(VolumeId volume) const {
   return all;
 }
 
+std::vector<BlockAddress> TestObject::landmarks(VolumeId volume) const {
+  std::vector<BlockAddress> all;
+  if (!has_landmarks) return all;
+  for (std::uint32_t block = first_block / 4 * 4; block < first_block + blocks; block += 4) {
+    for (std::uint32_t layer = 0; layer < layers; ++layer) {
+      all.push_back({.object = id, .layer = layer, .block = block, .volume = volume, .kind = BlockKind::landmarks});
+    }
+  }
+  return all;
+}
+
+std::vector<BlockAddress> TestObject::all(VolumeId volume) const {
+  std::vector<BlockAddress> all = addresses(volume);
+  for (const BlockAddress& address : landmarks(volume)) all.push_back(address);
+  return all;
+}
+
+std::size_t payload_bytes(const BlockAddress& address) {
+  return address.kind == BlockKind::kv ? block_bytes() : kLandmarkBytes;
+}
+
 namespace {
 
 std::uint64_t word_of(const BlockAddress& address, std::size_t index) {
   std::uint64_t x = address.object.value * 0x9e3779b97f4a7c15ull + (std::uint64_t{address.layer} << 32 | address.block);
-  x = (x + index) * 0xbf58476d1ce4e5b9ull;
+  x = (x + index) * 0xbf58476d1ce4e5b9ull + static_cast<std::uint64_t>(address.kind);
   return x ^ x >> 29;
 }
 
 }  // namespace
 
-void fill(std::byte* bytes, const BlockAddress& address, std::size_t size) {
-  for (std::size_t i = 0; i < size / 8; ++i) {
+void fill(std::byte* bytes, const BlockAddress& address) {
+  for (std::size_t i = 0; i < payload_bytes(address) / 8; ++i) {
     const std::uint64_t word = word_of(address, i);
     std::memcpy(bytes + 8 * i, &word, 8);
   }
 }
 
-bool is_filled(const std::byte* bytes, const BlockAddress& address, std::size_t size) {
-  for (std::size_t i = 0; i < size / 8; ++i) {
+bool is_filled(const std::byte* bytes, const BlockAddress& address) {
+  for (std::size_t i = 0; i < payload_bytes(address) / 8; ++i) {
     const std::uint64_t word = word_of(address, i);
     if (std::memcmp(bytes + 8 * i, &word, 8) != 0) return false;
   }
@@ -102,8 +125,8 @@ protocol::ManifestRecord make_record(const TestObject& object, VolumeId volume, 
 }
 
 void write_blocks(KvStore& store, const TestObject& object, VolumeId volume) {
-  for (const BlockAddress& address : object.addresses(volume)) {
-    fill(store.block_for_writing(address), address, block_bytes());
+  for (const BlockAddress& address : object.all(volume)) {
+    fill(store.block_for_writing(address), address);
     store.seal(address);
   }
 }
@@ -115,10 +138,10 @@ std::uint64_t write_object(KvStore& store, const TestObject& object, VolumeId vo
 
 ReadBack read_object(KvStore& store, const TestObject& object, VolumeId volume) {
   ReadBack result;
-  for (const BlockAddress& address : object.addresses(volume)) {
+  for (const BlockAddress& address : object.all(volume)) {
     try {
       const PinnedBlocks pinned = store.pin({&address, 1});
-      ++(is_filled(pinned[0], address, block_bytes()) ? result.right : result.wrong);
+      ++(is_filled(pinned[0], address) ? result.right : result.wrong);
     } catch (const protocol::Error& error) {
       if (error.code() != protocol::ErrorCode::storage_corrupt) throw;
       ++result.refused;

@@ -38,7 +38,11 @@ inline std::size_t block_bytes() {
   return small_format().block_bytes();
 }
 
-KvStoreConfig make_config(const std::filesystem::path& volume, std::size_t host_blocks);
+inline constexpr std::size_t kLandmarkBytes = 1000;  // no multiple of the alignment
+inline constexpr std::size_t kLandmarkSlotBytes = 1024;
+
+KvStoreConfig make_config(const std::filesystem::path& volume, std::size_t host_blocks,
+                          std::size_t host_landmarks = 2 * kLayers);
 
 // Opens a store of one volume; it must open.
 std::unique_ptr<KvStore> open_store(const KvStoreConfig& config);
@@ -49,11 +53,15 @@ struct TestObject {
   std::uint32_t first_block = 0;
   std::uint32_t blocks = 4;
   std::uint32_t layers = kLayers;
-  std::vector<BlockAddress> addresses(VolumeId volume) const;
+  bool has_landmarks = false;
+  std::vector<BlockAddress> addresses(VolumeId volume) const;  // of KV
+  std::vector<BlockAddress> landmarks(VolumeId volume) const;
+  std::vector<BlockAddress> all(VolumeId volume) const;
 };
 
-void fill(std::byte* bytes, const BlockAddress& address, std::size_t size);
-bool is_filled(const std::byte* bytes, const BlockAddress& address, std::size_t size);
+std::size_t payload_bytes(const BlockAddress& address);
+void fill(std::byte* bytes, const BlockAddress& address);
+bool is_filled(const std::byte* bytes, const BlockAddress& address);
 
 protocol::ManifestRecord make_record(const TestObject& object, VolumeId volume, protocol::StoreId store = kStore);
 void write_blocks(KvStore& store, const TestObject& object, VolumeId volume);

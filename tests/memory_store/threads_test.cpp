@@ -64,7 +64,7 @@ TEST(Threads, OfEngineAndServiceDoNotDisturbEachOther) {
       try {
         const PinnedBlocks pinned = store->pin(addresses);
         for (std::size_t i = 0; i < addresses.size(); ++i) {
-          ++(is_filled(pinned[i], addresses[i], block_bytes()) ? right : wrong);
+          ++(is_filled(pinned[i], addresses[i]) ? right : wrong);
         }
       } catch (const protocol::Error& error) {
         EXPECT_EQ(error.code(), protocol::ErrorCode::not_found) << error.message();

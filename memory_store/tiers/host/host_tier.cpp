@@ -9,25 +9,30 @@ std::uint64_t key_in_object(const BlockAddress& address) {
   return std::uint64_t{address.layer} << 32 | address.block;
 }
 
-std::size_t count_slots(std::size_t block_bytes, std::size_t budget_bytes) {
-  const std::size_t count = budget_bytes / block_bytes;
+std::size_t align(std::size_t bytes) {
+  constexpr std::size_t kAlignment = kernels::kKvElementAlignment;
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+std::size_t count_slots(const HostTierConfig& config) {
+  const std::size_t count = config.budget_bytes / align(config.block_bytes);
   if (count == 0) {
     throw protocol::Error(
         protocol::ErrorCode::invalid_argument,
-        fmt::format("a host budget of {} bytes does not hold one block of {} bytes", budget_bytes, block_bytes),
-        "host_budget_bytes");
+        fmt::format("a host budget of {} bytes does not hold one block of {} bytes; give more with {}",
+                    config.budget_bytes, config.block_bytes, config.budget_flag),
+        config.budget_field);
   }
   return count;
 }
 
 }  // namespace
 
-HostTier::HostTier(std::size_t block_bytes, std::size_t budget_bytes, std::chrono::milliseconds write_timeout)
-    : block_bytes_(block_bytes),
-      budget_bytes_(budget_bytes),
-      write_timeout_(write_timeout),
-      arena_(block_bytes, count_slots(block_bytes, budget_bytes)),
-      residents_(budget_bytes / block_bytes),
+HostTier::HostTier(const HostTierConfig& config)
+    : config_(config),
+      slot_bytes_(align(config.block_bytes)),
+      arena_(slot_bytes_, count_slots(config)),
+      residents_(count_slots(config)),
       candidates_(residents_.size()) {
   free_.reserve(residents_.size());
   for (std::size_t slot = residents_.size(); slot-- > 0;) free_.push_back(static_cast<Slot>(slot));
@@ -38,18 +43,17 @@ Slot HostTier::place(const BlockAddress& address) {
   CHECK(!find(address), to_string(address));
   std::optional<Slot> slot;
   const auto may_go_on = [&] { return (slot = take_slot()).has_value() || unwritten_ == 0; };
-  if (!unpinned_.wait_for(lock, write_timeout_, may_go_on)) {
+  if (!unpinned_.wait_for(lock, config_.write_timeout, may_go_on)) {
     throw protocol::Error(
         protocol::ErrorCode::unavailable,
         fmt::format("host memory is full, and in {} ms the writer wrote none of {} blocks that wait for their volume",
-                    write_timeout_.count(), unwritten_));
+                    config_.write_timeout.count(), unwritten_));
   }
   if (!slot) {
     throw protocol::Error(
         protocol::ErrorCode::out_of_memory,
-        fmt::format("no room for {}: host budget {} bytes, {} blocks of {} bytes, all in use at once; give a larger "
-                    "--host-budget",
-                    to_string(address), budget_bytes_, residents_.size(), block_bytes_));
+        fmt::format("no room for {}: host budget {} bytes, {} blocks of {} bytes, all in use at once; give a larger {}",
+                    to_string(address), config_.budget_bytes, residents_.size(), slot_bytes_, config_.budget_flag));
   }
   Resident& resident = residents_[*slot];
   resident = Resident{.address = address};
@@ -87,6 +91,11 @@ bool HostTier::is_resident(const BlockAddress& address) const {
   return find(address).has_value();
 }
 
+bool HostTier::is_full() const {
+  const std::lock_guard lock(mutex_);
+  return free_.empty() && candidates_.size() == 0;
+}
+
 void HostTier::begin_write(Slot slot) {
   const std::lock_guard lock(mutex_);
   CHECK(residents_[slot].pins > 0, slot);
@@ -118,9 +127,9 @@ void HostTier::forget(ObjectId object) {
 
 HostTier::Usage HostTier::usage() const {
   const std::lock_guard lock(mutex_);
-  return {.used_bytes = (residents_.size() - free_.size()) * block_bytes_,
-          .pinned_bytes = pinned_ * block_bytes_,
-          .budget_bytes = budget_bytes_,
+  return {.used_bytes = (residents_.size() - free_.size()) * slot_bytes_,
+          .pinned_bytes = pinned_ * slot_bytes_,
+          .budget_bytes = config_.budget_bytes,
           .evicted_blocks = evicted_};
 }
 

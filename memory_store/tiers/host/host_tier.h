@@ -1,11 +1,11 @@
-// Blocks in host memory: which are there, who holds them, and which go when another needs the place.
+// Blocks of one kind in host memory: which are there, who holds them, and which go when another needs the place.
 //
 // A block is resident in a slot. It has pins: of readers, of the one that fills or loads it, of the writer while it is
 // not yet on its volume. Without pins it may be evicted, least recently used first. A forgotten block is found no more;
 // its slot is free again when the last pin is gone.
 //
 // Invariants:
-//   1. slots in use · block bytes <= budget.
+//   1. slots in use · slot bytes <= budget.
 //   2. A slot with pins is neither evicted nor given to another block.
 //   3. A slot without pins is either free or a candidate for eviction, and never both.
 //
@@ -20,6 +20,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -29,10 +30,18 @@
 
 namespace rotulus::memory_store {
 
+struct HostTierConfig {
+  std::size_t block_bytes = 0;
+  std::size_t budget_bytes = 0;
+  std::chrono::milliseconds write_timeout{0};
+  std::string budget_field;  // as errors name the budget …
+  std::string budget_flag;   // … and the flag that makes it larger
+};
+
 class HostTier final {
  public:
   // Throws Error{invalid_argument} if the budget does not hold one block.
-  HostTier(std::size_t block_bytes, std::size_t budget_bytes, std::chrono::milliseconds write_timeout);
+  explicit HostTier(const HostTierConfig& config);
 
   // A slot for a block that is not resident, pinned once; evicts, or waits for the writer, to make room. Its bytes are
   // whatever lay there before. Throws Error{out_of_memory} with the numbers if nothing can leave.
@@ -41,6 +50,7 @@ class HostTier final {
   void pin_resident(std::span<const BlockAddress> addresses, std::span<std::optional<Slot>> slots);
   void unpin(std::span<const Slot> slots);
   bool is_resident(const BlockAddress& address) const;
+  bool is_full() const;  // all slots have pins
 
   // Between the two, the slot is counted as one that will lose a pin without anyone's doing but the writer's.
   void begin_write(Slot slot);
@@ -74,9 +84,8 @@ class HostTier final {
   void forget_locked(Slot slot);
   std::optional<Slot> take_slot();
 
-  const std::size_t block_bytes_;
-  const std::size_t budget_bytes_;
-  const std::chrono::milliseconds write_timeout_;
+  const HostTierConfig config_;
+  const std::size_t slot_bytes_;  // a block's, up to the alignment of the next
   mutable std::mutex mutex_;
   std::condition_variable unpinned_;
   HostArena arena_;
@@ -87,6 +96,21 @@ class HostTier final {
   std::size_t pinned_ = 0;
   std::size_t unwritten_ = 0;
   std::uint64_t evicted_ = 0;
+};
+
+// The tiers of one store, by the kind of block.
+struct HostTiers {
+  HostTier kv;
+  std::optional<HostTier> landmarks;  // where the store keeps any
+
+  HostTiers(const HostTierConfig& of_kv, const std::optional<HostTierConfig>& of_landmarks) : kv(of_kv) {
+    if (of_landmarks) landmarks.emplace(*of_landmarks);
+  }
+  HostTier& of(BlockKind kind) { return kind == BlockKind::kv ? kv : landmarks.value(); }
+  void forget(ObjectId object) {
+    kv.forget(object);
+    if (landmarks) landmarks->forget(object);
+  }
 };
 
 }  // namespace rotulus::memory_store

@@ -39,6 +39,16 @@ TEST(CommandLines, StartOneWorkerGroupForTheMachine) {
   EXPECT_FALSE(holds(arguments, {"--step-tokens"}));
 }
 
+TEST(CommandLines, LeaveTheShareOfLandmarksToTheWorkerUnlessItIsGiven) {
+  ServeOptions options = some_options();
+  options.tier_ram_size = "64M";
+  EXPECT_FALSE(holds(worker_group_arguments(options, run_paths("/s"), {}, 1), {"--landmark-ram-size"}));
+  options.landmark_ram_size = "8M";
+  const Arguments arguments = worker_group_arguments(options, run_paths("/s"), {}, 1);
+  EXPECT_TRUE(holds(arguments, {"--tier-ram-size", "64M"}));
+  EXPECT_TRUE(holds(arguments, {"--landmark-ram-size", "8M"}));
+}
+
 TEST(CommandLines, LetRanksYieldWhereThreadsExceedTheCores) {
   ServeOptions options = some_options();
   options.ranks = 3;
