@@ -111,12 +111,13 @@ std::vector<TokenId> TextService::encode(const protocol::EncodeText& text) const
   using Kind = protocol::EncodeText::Kind;
   switch (text.kind) {
     case Kind::text:
-    case Kind::raw_question:
       return tokenizer_.encode(text.text);
+    case Kind::raw_question:
+      return tokenizer_.encode(text.text, SpecialTokens::as_text, TextStart::continuation);
     case Kind::text_with_special:
       return tokenizer_.encode(text.text, SpecialTokens::parse);
     case Kind::question:
-      return worker::encode(tokenizer_, chat().close_document(turns(text.messages)));
+      return worker::encode(tokenizer_, chat().close_document(turns(text.messages)), TextStart::continuation);
     case Kind::conversation:
       return worker::encode(tokenizer_, chat().render(turns(text.messages)));
     case Kind::prompt:

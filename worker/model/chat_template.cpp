@@ -38,9 +38,9 @@ void append(const Tokenizer& tokenizer, const Prompt& prompt, TokenStream& strea
   }
 }
 
-std::vector<TokenId> encode(const Tokenizer& tokenizer, const Prompt& prompt) {
+std::vector<TokenId> encode(const Tokenizer& tokenizer, const Prompt& prompt, TextStart start) {
   std::vector<TokenId> ids;
-  TokenStream stream(tokenizer);
+  TokenStream stream(tokenizer, start);
   append(tokenizer, prompt, stream, ids);
   stream.finish(ids);
   return ids;

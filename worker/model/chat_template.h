@@ -53,6 +53,6 @@ void append(const Tokenizer& tokenizer, const Prompt& prompt, TokenStream& strea
 
 // Adjacent pieces are encoded as one text where both are text; markup parses special tokens, and the text between
 // special tokens and the following piece is pre-tokenized together with it, as one-shot tokenizing of the string would.
-std::vector<TokenId> encode(const Tokenizer& tokenizer, const Prompt& prompt);
+std::vector<TokenId> encode(const Tokenizer& tokenizer, const Prompt& prompt, TextStart start = TextStart::beginning);
 
 }  // namespace rotulus::worker

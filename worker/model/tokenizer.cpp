@@ -7,11 +7,8 @@
 
 #include "protocol/error.h"
 #include "protocol/limits.h"
-#include "worker/model/tokenizer/byte_alphabet.h"
-#include "worker/model/tokenizer/byte_pair_encoder.h"
-#include "worker/model/tokenizer/pre_tokenizer.h"
+#include "worker/model/tokenizer/encoder.h"
 #include "worker/model/tokenizer/special_token_index.h"
-#include "worker/model/tokenizer/splitter.h"
 #include "worker/model/tokenizer/vocabulary.h"
 
 namespace rotulus::worker {
@@ -29,13 +26,6 @@ constexpr std::string_view kEndMarks[] = {
     "<|eom_id|>", "<|eot_id|>",      "<|im_end|>",    "<|return|>", "<｜end▁of▁sentence｜>",
 };
 
-Error too_long(std::uint64_t offset) {
-  return Error(ErrorCode::invalid_argument,
-               fmt::format("the text at byte {} has no place to cut for more than {} bytes (one run of letters, spaces "
-                           "or signs); break it up",
-                           offset, kMaxPreTokenBytes));
-}
-
 // The bytes that tokens stand for, one after the other.
 class TokenBytes {
  public:
@@ -43,10 +33,7 @@ class TokenBytes {
     offsets_.reserve(vocabulary.tokens.size() + 1);
     for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
       offsets_.push_back(bytes_.size());
-      // Special tokens are spelled plainly, and so is one that has a character outside the alphabet.
-      const bool is_spelled = vocabulary.types[id] == TokenType::normal || vocabulary.types[id] == TokenType::unused;
-      const auto spelled = is_spelled ? tokenizer::spelled_bytes(vocabulary.tokens[id]) : std::nullopt;
-      bytes_ += spelled ? *spelled : vocabulary.tokens[id];
+      bytes_ += tokenizer::token_bytes(vocabulary, static_cast<TokenId>(id));
     }
     offsets_.push_back(bytes_.size());
   }
@@ -71,36 +58,35 @@ std::vector<bool> find_ends(const tokenizer::Vocabulary& vocabulary) {
   return ends;
 }
 
+// Tokens that stand for themselves in text that may have them. (SentencePiece's own pieces, also those that its users
+// defined, are its encoder's business: they are found in any text.)
+tokenizer::SpecialTokenIndex index_specials(const tokenizer::Vocabulary& vocabulary) {
+  if (vocabulary.kind == tokenizer::VocabularyKind::sentence_piece) return {vocabulary, {TokenType::control}};
+  return {vocabulary, {TokenType::control, TokenType::user_defined}};
+}
+
 }  // namespace
 
 struct Tokenizer::State {
   explicit State(const tokenizer::Vocabulary& vocabulary)
-      : pre_tokenizer(tokenizer::make_pre_tokenizer(vocabulary.pre_tokenizer)),
-        encoder(vocabulary, pre_tokenizer.whole_tokens_first),
-        specials(vocabulary),
+      : encoder(tokenizer::make_encoder(vocabulary)),
+        specials(index_specials(vocabulary)),
         bytes(vocabulary),
         types(vocabulary.types),
         ends(find_ends(vocabulary)),
-        eos(vocabulary.eos) {
-    if (vocabulary.add_bos.value_or(pre_tokenizer.adds_bos)) bos = vocabulary.bos;
+        eos(vocabulary.eos),
+        adds_space(vocabulary.adds_space) {
+    if (vocabulary.add_bos.value_or(encoder->adds_bos())) bos = vocabulary.bos;
   }
 
-  // Adds the ids of what `splitter` can hand out. `offset`: of the text fed last, for errors.
-  void encode(tokenizer::Splitter& splitter, std::uint64_t offset, std::vector<TokenId>& ids) const {
-    while (const auto pre_token = splitter.next()) {
-      if (pre_token->size() > kMaxPreTokenBytes) throw too_long(offset + splitter.handed_out() - pre_token->size());
-      encoder.encode(*pre_token, ids);
-    }
-  }
-
-  tokenizer::PreTokenizer pre_tokenizer;
-  tokenizer::BytePairEncoder encoder;
+  std::unique_ptr<tokenizer::Encoder> encoder;
   tokenizer::SpecialTokenIndex specials;
   TokenBytes bytes;
   std::vector<TokenType> types;
   std::vector<bool> ends;
   std::optional<TokenId> bos;
   std::optional<TokenId> eos;
+  bool adds_space;  // before a text's beginning
 };
 
 Tokenizer::Tokenizer(const GgufFile& file) : Tokenizer(tokenizer::read_vocabulary(file)) {}
@@ -128,26 +114,21 @@ std::optional<SpecialMatch> Tokenizer::find_first_special(std::string_view text)
 }
 
 std::string_view Tokenizer::missing_bytes() const {
-  return state_->encoder.missing_bytes();
+  return state_->encoder->missing_bytes();
 }
 
-std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
+std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens special, TextStart start) const {
   std::vector<TokenId> ids;
-  std::size_t offset = 0;
-  const auto encode_text = [&](std::string_view part) {
-    tokenizer::Splitter splitter(state_->pre_tokenizer);
-    splitter.feed(part, true);
-    state_->encode(splitter, offset, ids);
-    offset += part.size();
-  };
+  TokenStream stream(*this, start);
   if (special == SpecialTokens::parse) {
-    while (const auto match = state_->specials.find_first(text.substr(offset))) {
-      encode_text(text.substr(offset, match->offset));
-      ids.push_back(match->id);
-      offset += match->bytes;
+    while (const auto match = state_->specials.find_first(text)) {
+      stream.append(text.substr(0, match->offset), ids);
+      stream.append_special(match->id, ids);
+      text.remove_prefix(match->offset + match->bytes);
     }
   }
-  encode_text(text.substr(offset));
+  stream.append(text, ids);
+  stream.finish(ids);
   return ids;
 }
 
@@ -162,41 +143,72 @@ std::string_view Tokenizer::bytes(TokenId id, bool special_text) const {
 
 std::string Tokenizer::decode(const std::vector<TokenId>& ids, bool special_text) const {
   std::string text;
-  for (const TokenId id : ids) text += bytes(id, special_text);
+  bool is_beginning = true;
+  for (const TokenId id : ids) {
+    std::string_view piece = bytes(id, special_text);
+    const bool is_text = state_->types[id] != TokenType::control;
+    if (state_->adds_space && is_beginning && is_text && piece.starts_with(' ')) piece.remove_prefix(1);
+    is_beginning = !is_text;
+    text += piece;
+  }
   return text;
 }
 
 struct TokenStream::State {
-  explicit State(const Tokenizer::State& shared_state) : shared(shared_state), splitter(shared.pre_tokenizer) {}
+  State(const Tokenizer::State& shared_state, TextStart text_start)
+      : shared(shared_state), cutter(shared.encoder->make_cutter()), start(text_start) {}
+
+  void add(std::string_view slice) {
+    if (shared.adds_space && start == TextStart::beginning) {
+      pending = ' ';
+      --offset;
+    }
+    start = TextStart::continuation;
+    pending += slice;
+  }
 
   void encode(bool complete, std::vector<TokenId>& ids) {
-    splitter.feed(pending, complete);
-    shared.encode(splitter, offset, ids);
-    offset += splitter.handed_out();
-    pending.erase(0, splitter.handed_out());
-    splitter.feed(pending, complete);  // its views have moved
-    if (pending.size() > kMaxUndecidedBytes) throw too_long(offset);
+    cutter->feed(pending, complete);
+    while (const auto pre_token = cutter->next()) {
+      if (pre_token->size() > kMaxPreTokenBytes) throw_too_long(offset + cutter->handed_out() - pre_token->size());
+      shared.encoder->encode(*pre_token, ids);
+    }
+    offset += cutter->handed_out();
+    pending.erase(0, cutter->handed_out());
+    cutter->feed(pending, complete);  // its views have moved
+    if (pending.size() > kMaxUndecidedBytes) throw_too_long(offset);
     next_look_bytes = std::min(2 * pending.size(), kMaxUndecidedBytes + 1);
+  }
+
+  [[noreturn]] static void throw_too_long(std::uint64_t at) {
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("the text at byte {} has no place to cut for more than {} bytes (one run of letters, spaces "
+                    "or signs); break it up",
+                    at == kBeforeText ? 0 : at, kMaxPreTokenBytes));
   }
 
   // A pre-token is decided by the one character after it.
   static constexpr std::size_t kMaxUndecidedBytes = kMaxPreTokenBytes + 4;
+  static constexpr std::uint64_t kBeforeText = UINT64_MAX;  // where the space stands that was put before the text
 
   const Tokenizer::State& shared;
-  tokenizer::Splitter splitter;
+  std::unique_ptr<tokenizer::Cutter> cutter;
+  TextStart start;
   std::string pending;       // not yet handed out
   std::uint64_t offset = 0;  // of pending in everything that was appended
   std::size_t next_look_bytes = 0;
 };
 
-TokenStream::TokenStream(const Tokenizer& tokenizer) : state_(std::make_unique<State>(*tokenizer.state_)) {}
+TokenStream::TokenStream(const Tokenizer& tokenizer, TextStart start)
+    : state_(std::make_unique<State>(*tokenizer.state_, start)) {}
 TokenStream::~TokenStream() = default;
 
 void TokenStream::append(std::string_view piece, std::vector<TokenId>& ids) {
   constexpr std::size_t kSliceBytes = 1u << 20;  // bounds what is pending, however long the piece
   while (!piece.empty()) {
     const std::string_view slice = piece.substr(0, kSliceBytes);
-    state_->pending += slice;
+    state_->add(slice);
     piece.remove_prefix(slice.size());
     if (state_->pending.size() >= state_->next_look_bytes) state_->encode(false, ids);
   }
@@ -210,6 +222,7 @@ void TokenStream::append_special(TokenId id, std::vector<TokenId>& ids) {
 void TokenStream::finish(std::vector<TokenId>& ids) {
   state_->encode(true, ids);
   CHECK(state_->pending.empty(), state_->pending.size());
+  state_->start = TextStart::beginning;
 }
 
 }  // namespace rotulus::worker

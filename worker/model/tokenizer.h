@@ -1,7 +1,9 @@
-// Text to token ids and back, from the vocabulary inside a GGUF. Byte-level BPE.
+// Text to token ids and back, from the vocabulary inside a GGUF: byte-level BPE (GPT-2 and its heirs) or
+// SentencePiece's BPE (Llama 2, Gemma).
 //
-// The text is cut into pre-tokens by the pattern that the file names, each pre-token is merged by rank. Special
-// (control) tokens are never parsed out of text: a document that contains "<|im_end|>" is text.
+// Text is cut into pre-tokens, by the pattern that the file names or where no piece of the vocabulary can lie across,
+// and each pre-token is merged. Control tokens are never parsed out of text: a document that contains "<|im_end|>" is
+// text.
 //
 // Byte-exact: decode(encode(x)) == x for any bytes that the vocabulary has. A vocabulary may lack some (see
 // missing_bytes): those are left out of the ids, as by the libraries that models are trained with.
@@ -28,6 +30,9 @@ using protocol::TokenId;
 // How the special tokens of a vocabulary are treated inside text.
 enum class SpecialTokens : std::uint8_t { as_text, parse };
 
+// What stands before a text. Some vocabularies put a space before the beginning of one, and only there.
+enum class TextStart : std::uint8_t { beginning /* nothing, or a special token */, continuation /* other text */ };
+
 // A special token found in text.
 struct SpecialMatch {
   std::size_t offset = 0;
@@ -52,17 +57,20 @@ class Tokenizer final {
   std::optional<TokenId> eos() const;
   bool ends_generation(TokenId id) const;  // eos, eot and their kin, as the file and its names say
   std::optional<TokenId> find_special(std::string_view text) const;
-  // The leftmost special (control or user-defined) token in `text`, the longest of those that begin there.
+  // The leftmost special token (control; in byte-level BPE user-defined ones too) in `text`, and of those that begin
+  // there the longest.
   std::optional<SpecialMatch> find_first_special(std::string_view text) const;
   std::string_view missing_bytes() const;  // bytes that no token of the vocabulary stands for, ascending
 
   // The ids of `text`; never adds BOS. Any bytes are allowed: invalid UTF-8 round-trips.
   // Throws Error{invalid_argument} with the offset if one pre-token exceeds limits.h kMaxPreTokenBytes.
-  std::vector<TokenId> encode(std::string_view text, SpecialTokens special = SpecialTokens::as_text) const;
+  std::vector<TokenId> encode(std::string_view text, SpecialTokens special = SpecialTokens::as_text,
+                              TextStart start = TextStart::beginning) const;
 
   // The bytes that a token stands for; a control token stands for its text if `special_text`, else for nothing.
   // Throws Error{invalid_argument} for an id outside the vocabulary.
   std::string_view bytes(TokenId id, bool special_text = false) const;
+  // What encode() made `ids` of: without the space that it put before a text's beginning.
   std::string decode(const std::vector<TokenId>& ids, bool special_text = false) const;
 
  private:
@@ -79,7 +87,8 @@ class Tokenizer final {
 // final.
 class TokenStream final {
  public:
-  explicit TokenStream(const Tokenizer& tokenizer);  // the tokenizer must outlive the stream
+  // The tokenizer must outlive the stream. A stream that was finished begins anew, with a beginning.
+  explicit TokenStream(const Tokenizer& tokenizer, TextStart start = TextStart::beginning);
   ~TokenStream();
 
   void append(std::string_view piece, std::vector<TokenId>& ids);  // adds ids that are now final

@@ -15,6 +15,7 @@
 #include "protocol/error.h"
 #include "protocol/limits.h"
 #include "tests/worker/model/byte_vocabulary.h"
+#include "tests/worker/model/piece_vocabulary.h"
 #include "tests/worker/model/text_generator.h"
 #include "tests/worker/model/tokenizer_fixture.h"
 
@@ -26,10 +27,44 @@ using protocol::ErrorCode;
 using protocol::kMaxPreTokenBytes;
 using Ids = std::vector<TokenId>;
 
-const char* const kPreTokenizers[] = {"smollm", "gpt-2", "default", "llama-bpe", "qwen2"};
+constexpr const char* kPieces = "pieces";
+constexpr const char* kPiecesAfterSpace = "pieces after a space";
+const char* const kKinds[] = {"smollm", "gpt-2", "default", "llama-bpe", "qwen2", kPieces, kPiecesAfterSpace};
+
+tokenizer::Vocabulary small_pieces(bool adds_space) {
+  using tokenizer::TokenType;
+  const std::string s = "\xE2\x96\x81";
+  return piece_vocabulary({{s, -90},
+                           {"a", -90},
+                           {"e", -90},
+                           {"h", -90},
+                           {"t", -90},
+                           {"1", -90},
+                           {"\xE5\xAD\x97", -90},
+                           {"th", -1},
+                           {"the", -3},
+                           {s + "the", -4},
+                           {s + "t", -2},
+                           {"aa", -5},
+                           {"aaaa", -6},
+                           {s + s, -7},
+                           {"\xE5\xAD\x97\xE5\xAD\x97", -8},
+                           {"t's", -9},
+                           {"\r\n", -9},
+                           {"a" + s + "a", -9},
+                           {"\n", 0, TokenType::user_defined},
+                           {"\n\n", 0, TokenType::user_defined},
+                           {"   ", 0, TokenType::user_defined},
+                           {"<|im_start|>", 0, TokenType::control},
+                           {"<|im_end|>", 0, TokenType::control},
+                           {"<|im_end|>!", 0, TokenType::control}},
+                          adds_space);
+}
 
 // Merges that make pieces of every kind of text, some of them listed before those that make their parts.
 Tokenizer small_tokenizer(const std::string& pre_tokenizer) {
+  if (pre_tokenizer == kPieces) return Tokenizer(small_pieces(false));
+  if (pre_tokenizer == kPiecesAfterSpace) return Tokenizer(small_pieces(true));
   return Tokenizer(byte_vocabulary({"ab c", "a b", "t h", "th e", "Ġ the", "Ġ Ġ", "ĠĠ ĠĠ", "1 2", "Ċ Ċ", "! !", "Ã ©",
                                     "å Ń", "åŃ Ĺ", "' s", "a a", "aa aa", "aaaa aaaa"},
                                    pre_tokenizer, {"<|im_start|>", "<|im_end|>", "<|im_end|>!"}));
@@ -66,7 +101,7 @@ RC_GTEST_PROP(Tokenizer, DecodesWhatItEncoded, ()) {
   const Tokenizer& model = model_tokenizer();
   RC_ASSERT(model.decode(model.encode(text)) == without(text, model.missing_bytes()));
   RC_ASSERT(model.decode(model.encode(text, SpecialTokens::parse), true) == without(text, model.missing_bytes()));
-  for (const char* name : kPreTokenizers) {
+  for (const char* name : kKinds) {
     const Tokenizer tokenizer = small_tokenizer(name);
     RC_ASSERT(tokenizer.missing_bytes().empty());
     RC_ASSERT(tokenizer.decode(tokenizer.encode(text)) == text);
@@ -78,7 +113,7 @@ RC_GTEST_PROP(TokenStream, GivesTheIdsOfOneShotEncodingForAnyPieces, ()) {
   const auto longest = *rc::gen::elementOf(std::vector<std::size_t>{1, 2, 3, 7, 64, 1000});
   const auto size = [&] { return *rc::gen::inRange<std::size_t>(1, longest + 1); };
   RC_ASSERT(encode_in_pieces(model_tokenizer(), text, size) == model_tokenizer().encode(text));
-  for (const char* name : kPreTokenizers) {
+  for (const char* name : kKinds) {
     const Tokenizer tokenizer = small_tokenizer(name);
     RC_ASSERT(encode_in_pieces(tokenizer, text, size) == tokenizer.encode(text));
   }
@@ -89,7 +124,7 @@ TEST(TokenStream, GivesTheIdsOfOneShotEncodingForEveryCut) {
   const std::string text =
       "We'll  say 'it's'   1234 and\t\n\n  5\xC2\xBD\n \xE5\xAD\x97\xE5\xAD\x97 \xFF!!\r\n\r\n  x \xF0\x9F\x98 "
       "'\xC5\xBF \xCF\x80's  ";
-  for (const char* name : kPreTokenizers) {
+  for (const char* name : kKinds) {
     const Tokenizer tokenizer = small_tokenizer(name);
     const Ids whole = tokenizer.encode(text);
     for (std::size_t first = 0; first <= text.size(); ++first) {
@@ -126,6 +161,31 @@ TEST(TokenStream, HoldsBackNoMoreThanIsUndecided) {
   stream.append("again", ids);  // a finished stream begins anew
   stream.finish(ids);
   EXPECT_TRUE(model_tokenizer().decode(ids).ends_with("said, again"));
+}
+
+// A vocabulary that puts a space before text does so once: at the beginning and after special tokens, not where text
+// goes on.
+TEST(TokenStream, PutsASpaceBeforeTheBeginningOfText) {
+  const Tokenizer tokenizer = small_tokenizer(kPiecesAfterSpace);
+  const TokenId special = *tokenizer.find_special("<|im_end|>");
+  const Ids the = tokenizer.encode("the");
+  ASSERT_EQ(the.size(), 1u);
+  EXPECT_EQ(tokenizer.bytes(the[0]), " the");
+  EXPECT_EQ(tokenizer.decode(the), "the");
+  const Ids bare = tokenizer.encode("the", SpecialTokens::as_text, TextStart::continuation);
+  ASSERT_EQ(bare.size(), 1u);
+  EXPECT_EQ(tokenizer.bytes(bare[0]), "the");
+  EXPECT_EQ(tokenizer.encode(""), Ids{});
+
+  Ids ids;
+  TokenStream stream(tokenizer, TextStart::continuation);
+  stream.append("", ids);
+  stream.append("the", ids);
+  stream.append_special(special, ids);
+  stream.append("the", ids);
+  stream.append("", ids);
+  stream.finish(ids);
+  EXPECT_EQ(ids, (Ids{bare[0], special, the[0]}));
 }
 
 TEST(TokenStream, EndsTheTextBeforeASpecialToken) {
@@ -193,13 +253,15 @@ TEST(Tokenizer, EncodesLongRunsOnASmallStack) {
                                                  "'",
                                                  "ab",
                                                  " a"};
-    for (const char* name : {"", "default", "llama-bpe", "qwen2"}) {
+    for (const char* name : {"", "default", "llama-bpe", "qwen2", "pieces"}) {
       for (const std::string& character : characters) {
         std::string text;
         while (text.size() < (*name == '\0' ? 1u << 20 : 1u << 18)) text += character;
-        const std::optional<Tokenizer> small =
-            *name != '\0' ? std::optional<Tokenizer>(std::in_place, byte_vocabulary({"Z Z", "ZZ ZZ"}, name))
-                          : std::nullopt;
+        std::optional<Tokenizer> small;
+        if (name == std::string(kPieces))
+          small.emplace(piece_vocabulary({{character, -2}, {character + character, -1}}, false));
+        else if (*name != '\0')
+          small.emplace(byte_vocabulary({"Z Z", "ZZ ZZ"}, name));
         const Tokenizer& tokenizer = small ? *small : model_tokenizer();
         EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), without(text, tokenizer.missing_bytes()))
             << name << character;

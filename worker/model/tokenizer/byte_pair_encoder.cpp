@@ -3,13 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
-#include <functional>
+#include <iterator>
 #include <unordered_map>
 
 #include "protocol/error.h"
 #include "worker/model/tokenizer/byte_alphabet.h"
-#include "worker/model/tokenizer/long_merge.h"
+#include "worker/model/tokenizer/splitter.h"
 
 namespace rotulus::worker::tokenizer {
 namespace {
@@ -18,14 +17,6 @@ using protocol::Error;
 using protocol::ErrorCode;
 
 using IdByText = std::unordered_map<std::string_view, TokenId>;
-
-constexpr std::uint64_t pair_of(TokenId left, TokenId right) {
-  return std::uint64_t{left} << 32 | right;
-}
-
-std::uint32_t hash_of(std::string_view bytes) {
-  return static_cast<std::uint32_t>(std::hash<std::string_view>{}(bytes));
-}
 
 TokenId require_token(const IdByText& ids, std::string_view text, std::size_t merge) {
   const auto found = ids.find(text);
@@ -37,10 +28,12 @@ TokenId require_token(const IdByText& ids, std::string_view text, std::size_t me
 
 }  // namespace
 
-BytePairEncoder::BytePairEncoder(const Vocabulary& vocabulary, bool whole_tokens_first)
-    : lengths_(vocabulary.tokens.size()) {
+BytePairEncoder::BytePairEncoder(const Vocabulary& vocabulary)
+    : pre_tokenizer_(make_pre_tokenizer(vocabulary.pre_tokenizer)),
+      rules_(MergeRules::Unit::byte, vocabulary.tokens.size(), vocabulary.merges.size()),
+      whole_tokens_(vocabulary.tokens.size()) {
   read_merges(vocabulary);
-  find_whole_tokens(vocabulary, whole_tokens_first);
+  find_whole_tokens(vocabulary);
 }
 
 void BytePairEncoder::read_merges(const Vocabulary& vocabulary) {
@@ -52,11 +45,9 @@ void BytePairEncoder::read_merges(const Vocabulary& vocabulary) {
     if (found == ids.end()) {
       missing_bytes_ += static_cast<char>(byte);
     } else {
-      byte_tokens_[byte] = found->second;
-      lengths_[found->second] = 1;
+      rules_.add_first_symbol(std::string(1, static_cast<char>(byte)), found->second);
     }
   }
-  merges_.resize(std::bit_ceil(2 * vocabulary.merges.size() + 1));
   for (std::size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
     const std::string_view text = vocabulary.merges[rank];
     const std::size_t space = text.find(' ', 1);  // no byte is spelled as a space
@@ -67,95 +58,44 @@ void BytePairEncoder::read_merges(const Vocabulary& vocabulary) {
     const TokenId left = require_token(ids, left_text, rank);
     const TokenId right = require_token(ids, right_text, rank);
     const TokenId merged = require_token(ids, std::string(left_text) + std::string(right_text), rank);
-    Merge& merge = merges_[merge_slot(pair_of(left, right))];
-    if (merge.rank == kNoRank) merge = {pair_of(left, right), static_cast<std::uint32_t>(rank), merged};
-    if (const auto bytes = spelled_bytes(vocabulary.tokens[merged]); bytes)
-      lengths_[merged] = static_cast<std::uint32_t>(bytes->size());
+    const auto bytes = spelled_bytes(vocabulary.tokens[merged]);
+    rules_.add_merge(left, right, {merged, static_cast<std::uint32_t>(rank), bytes ? bytes->size() : 0});
   }
 }
 
-void BytePairEncoder::find_whole_tokens(const Vocabulary& vocabulary, bool all) {
-  whole_tokens_.resize(std::bit_ceil(2 * vocabulary.tokens.size() + 1));
+void BytePairEncoder::find_whole_tokens(const Vocabulary& vocabulary) {
   std::vector<TokenId> ids;
   for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
     if (vocabulary.types[id] != TokenType::normal) continue;
     const auto bytes = spelled_bytes(vocabulary.tokens[id]);
-    if (!bytes || bytes->empty() || find_whole_token(*bytes)) continue;
+    if (!bytes) continue;
     ids.clear();
-    if (!all) merge(*bytes, ids);
-    if (!all && ids != std::vector{static_cast<TokenId>(id)}) continue;
-    const std::uint32_t hash = hash_of(*bytes);
-    std::size_t slot = hash & (whole_tokens_.size() - 1);
-    while (whole_tokens_[slot].length != 0) slot = (slot + 1) & (whole_tokens_.size() - 1);
-    whole_tokens_[slot] = {hash, static_cast<std::uint32_t>(bytes->size()),
-                           static_cast<std::uint32_t>(whole_bytes_.size()), static_cast<TokenId>(id)};
-    whole_bytes_ += *bytes;
-    longest_whole_token_ = std::max(longest_whole_token_, bytes->size());
+    if (!pre_tokenizer_.whole_tokens_first) merge(*bytes, ids);
+    if (pre_tokenizer_.whole_tokens_first || ids == std::vector{static_cast<TokenId>(id)})
+      whole_tokens_.add(*bytes, static_cast<TokenId>(id));
   }
 }
 
-std::size_t BytePairEncoder::merge_slot(std::uint64_t pair) const {
-  const std::size_t mask = merges_.size() - 1;
-  std::size_t slot = (pair * 0x9E3779B97F4A7C15ull >> 32) & mask;  // Fibonacci hashing
-  while (merges_[slot].pair != pair && merges_[slot].rank != kNoRank) slot = (slot + 1) & mask;
-  return slot;
-}
-
-const BytePairEncoder::Merge& BytePairEncoder::find_merge(TokenId left, TokenId right) const {
-  return merges_[merge_slot(pair_of(left, right))];
-}
-
-std::optional<TokenId> BytePairEncoder::find_whole_token(std::string_view pre_token) const {
-  const std::uint32_t hash = hash_of(pre_token);
-  const std::size_t mask = whole_tokens_.size() - 1;
-  for (std::size_t slot = hash & mask; whole_tokens_[slot].length != 0; slot = (slot + 1) & mask) {
-    const WholeToken& candidate = whole_tokens_[slot];
-    if (candidate.hash == hash && candidate.length == pre_token.size() &&
-        std::string_view(whole_bytes_).substr(candidate.offset, candidate.length) == pre_token)
-      return candidate.id;
-  }
-  return std::nullopt;
+std::unique_ptr<Cutter> BytePairEncoder::make_cutter() const {
+  return std::make_unique<Splitter>(pre_tokenizer_);
 }
 
 void BytePairEncoder::encode(std::string_view pre_token, std::vector<TokenId>& ids) const {
-  if (pre_token.size() <= longest_whole_token_) {
-    if (const auto id = find_whole_token(pre_token)) {
-      ids.push_back(*id);
-      return;
-    }
+  if (const auto id = whole_tokens_.find(pre_token)) {
+    ids.push_back(*id);
+  } else {
+    merge(pre_token, ids);
   }
-  merge(pre_token, ids);
 }
 
 void BytePairEncoder::merge(std::string_view bytes, std::vector<TokenId>& ids) const {
-  if (bytes.size() > kMaxShortSymbols) {
-    merge_long(*this, bytes, kSegmentBytes, ids);
-    return;
+  const auto is_present = [&](char byte) { return missing_bytes_.find(byte) == std::string::npos; };
+  std::string present;
+  if (!missing_bytes_.empty() && !std::all_of(bytes.begin(), bytes.end(), is_present)) {
+    std::copy_if(bytes.begin(), bytes.end(), std::back_inserter(present), is_present);
+    bytes = present;
   }
-  std::array<TokenId, kMaxShortSymbols> symbols;
-  std::size_t count = 0;
-  for (const char byte : bytes)
-    if (const auto id = byte_token(byte)) symbols[count++] = *id;
-  count = merge_short(std::span(symbols).first(count));
-  ids.insert(ids.end(), symbols.begin(), symbols.begin() + count);
-}
-
-std::size_t BytePairEncoder::merge_short(std::span<TokenId> symbols) const {
-  std::array<std::uint32_t, kMaxShortSymbols> ranks;  // of the pair that begins at each symbol but the last
-  std::size_t count = symbols.size();
-  for (std::size_t i = 0; i + 1 < count; ++i) ranks[i] = find_merge(symbols[i], symbols[i + 1]).rank;
-  while (count > 1) {
-    const auto* best = std::min_element(ranks.begin(), ranks.begin() + count - 1);
-    if (*best == kNoRank) break;
-    const auto i = static_cast<std::size_t>(best - ranks.begin());
-    symbols[i] = find_merge(symbols[i], symbols[i + 1]).merged;
-    std::copy(symbols.begin() + i + 2, symbols.begin() + count, symbols.begin() + i + 1);
-    std::copy(ranks.begin() + i + 1, ranks.begin() + count - 1, ranks.begin() + i);
-    --count;
-    if (i + 1 < count) ranks[i] = find_merge(symbols[i], symbols[i + 1]).rank;
-    if (i > 0) ranks[i - 1] = find_merge(symbols[i - 1], symbols[i]).rank;
-  }
-  return count;
+  rules_.merge(bytes, ids);
 }
 
 }  // namespace rotulus::worker::tokenizer

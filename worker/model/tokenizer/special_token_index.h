@@ -1,10 +1,12 @@
-// The tokens that stand for themselves in text: control tokens ("<|im_start|>") and those that a vocabulary's makers
-// defined beside the merges.
+// Tokens that are found in text as they are, before any merging: control tokens ("<|im_start|>") and those that a
+// vocabulary's makers defined beside the merges.
 //
 // Threads: immutable; safe anywhere.
 #pragma once
 
 #include <array>
+#include <bitset>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,7 +19,7 @@ namespace rotulus::worker::tokenizer {
 
 class SpecialTokenIndex final {
  public:
-  explicit SpecialTokenIndex(const Vocabulary& vocabulary);
+  SpecialTokenIndex(const Vocabulary& vocabulary, std::initializer_list<TokenType> types);
 
   // The leftmost, and of those that begin there the longest.
   std::optional<SpecialMatch> find_first(std::string_view text) const;
@@ -29,6 +31,7 @@ class SpecialTokenIndex final {
     TokenId id;
   };
   std::array<std::vector<Entry>, 256> by_first_byte_;  // longest first
+  std::bitset<(1u << 16)> begins_;                     // whether one begins with these two bytes
 };
 
 }  // namespace rotulus::worker::tokenizer

@@ -1,4 +1,4 @@
-// Cuts text, all at once or as it arrives, into pre-tokens.
+// Cuts text into pre-tokens by the patterns of a pre-tokenizer.
 //
 // Text is cut on levels: first into runs of valid UTF-8 and single invalid bytes, then by each pattern of the
 // pre-tokenizer in turn. A level cuts the piece of the level above it. While text is still to come, a piece may be
@@ -16,22 +16,18 @@
 #include <string_view>
 #include <vector>
 
+#include "worker/model/tokenizer/encoder.h"
 #include "worker/model/tokenizer/pre_tokenizer.h"
 
 namespace rotulus::worker::tokenizer {
 
-class Splitter final {
+class Splitter final : public Cutter {
  public:
   explicit Splitter(const PreTokenizer& pre_tokenizer);
 
-  // Goes on with `text`: what was not yet handed out of the text before, and whatever came since. The caller keeps it
-  // alive until the next call.
-  void feed(std::string_view text, bool complete);
-
-  // The next pre-token; nothing where it is undecided without more text, or at the end.
-  std::optional<std::string_view> next();
-
-  std::size_t handed_out() const { return position_; }  // bytes of the text last fed
+  void feed(std::string_view text, bool complete) override;
+  std::optional<std::string_view> next() override;
+  std::size_t handed_out() const override { return position_; }
 
  private:
   struct Piece {

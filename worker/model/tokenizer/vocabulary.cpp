@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <cmath>
 #include <string_view>
 #include <utility>
 
 #include "protocol/error.h"
 #include "worker/model/gguf_file.h"
+#include "worker/model/tokenizer/byte_alphabet.h"
 
 namespace rotulus::worker::tokenizer {
 namespace {
@@ -14,8 +17,8 @@ namespace {
 using protocol::Error;
 using protocol::ErrorCode;
 
-// Token ids share their word with a mark in the merge loop.
-constexpr std::size_t kMaxTokens = std::size_t{1} << 31;
+// Symbols, of which tokens are the most, share their word with a mark in the merge loop.
+constexpr std::size_t kMaxTokens = std::size_t{1} << 30;
 
 const GgufArray* find_array(const GgufFile& file, std::string_view key) {
   const auto found = file.metadata().find(key);
@@ -61,30 +64,100 @@ std::optional<TokenId> find_id(const GgufFile& file, std::string_view key, std::
   return static_cast<TokenId>(*id);
 }
 
-}  // namespace
+VocabularyKind read_kind(const GgufFile& file) {
+  const auto model = file.require_string("tokenizer.ggml.model");
+  if (model == "gpt2") return VocabularyKind::byte_pair;
+  if (model == "llama") return VocabularyKind::sentence_piece;
+  throw Error(ErrorCode::unsupported,
+              fmt::format("tokenizer.ggml.model is \"{}\"; we have \"gpt2\" (byte-level BPE) and \"llama\" "
+                          "(SentencePiece's BPE with scores)",
+                          model));
+}
 
-Vocabulary read_vocabulary(const GgufFile& file) {
-  if (const auto model = file.require_string("tokenizer.ggml.model"); model != "gpt2")
-    throw Error(ErrorCode::unsupported,
-                fmt::format("tokenizer.ggml.model is \"{}\"; we have byte-level BPE (\"gpt2\") only", model));
-  Vocabulary vocabulary;
-  vocabulary.tokens = require_strings(file, "tokenizer.ggml.tokens");
-  const std::size_t count = vocabulary.tokens.size();
-  if (count == 0 || count >= kMaxTokens)
-    throw Error(ErrorCode::malformed_file, fmt::format("tokenizer.ggml.tokens: {} tokens", count));
-  vocabulary.types = read_types(file, count);
+std::vector<float> read_scores(const GgufFile& file, std::size_t tokens) {
+  constexpr std::string_view kKey = "tokenizer.ggml.scores";
+  const GgufArray* array = find_array(file, kKey);
+  const auto* values = array == nullptr ? nullptr : std::get_if<std::vector<double>>(array);
+  if (values == nullptr) throw Error(ErrorCode::malformed_file, fmt::format("{}: absent, or not floats", kKey));
+  if (values->size() != tokens)
+    throw Error(ErrorCode::malformed_file, fmt::format("{}: {} scores of {} tokens", kKey, values->size(), tokens));
+  for (std::size_t token = 0; token < tokens; ++token)
+    if (!std::isfinite((*values)[token]))
+      throw Error(ErrorCode::malformed_file, fmt::format("{}: {} of token {}", kKey, (*values)[token], token));
+  return {values->begin(), values->end()};
+}
+
+void read_byte_pair(const GgufFile& file, Vocabulary& vocabulary) {
   vocabulary.merges = require_strings(file, "tokenizer.ggml.merges");
   const auto pre_tokenizer = file.find_string("tokenizer.ggml.pre");
   if (!pre_tokenizer)
     throw Error(ErrorCode::unsupported,
                 "tokenizer.ggml.pre is absent: the file does not say how text is cut before merging");
   vocabulary.pre_tokenizer = *pre_tokenizer;
+}
+
+void read_sentence_piece(const GgufFile& file, Vocabulary& vocabulary) {
+  vocabulary.scores = read_scores(file, vocabulary.tokens.size());
+  vocabulary.adds_space = file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
+  if (file.find_bool("tokenizer.ggml.remove_extra_whitespaces").value_or(false))
+    throw Error(ErrorCode::unsupported,
+                "tokenizer.ggml.remove_extra_whitespaces is true: white space of a document would be lost");
+}
+
+// The byte of "<0x0A>".
+std::optional<char> named_byte(std::string_view token) {
+  if (token.size() != 6 || !token.starts_with("<0x") || !token.ends_with('>')) return std::nullopt;
+  std::uint8_t byte = 0;
+  const char* end = token.data() + 5;
+  const auto read = std::from_chars(token.data() + 3, end, byte, 16);
+  return read.ec == std::errc() && read.ptr == end ? std::optional(static_cast<char>(byte)) : std::nullopt;
+}
+
+std::string with_spaces(std::string_view piece) {
+  constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581
+  std::string text;
+  for (std::size_t i = 0; i < piece.size();) {
+    const bool is_space = piece.substr(i).starts_with(kSpace);
+    text += is_space ? ' ' : piece[i];
+    i += is_space ? kSpace.size() : 1;
+  }
+  return text;
+}
+
+}  // namespace
+
+Vocabulary read_vocabulary(const GgufFile& file) {
+  Vocabulary vocabulary{.kind = read_kind(file)};
+  vocabulary.tokens = require_strings(file, "tokenizer.ggml.tokens");
+  const std::size_t count = vocabulary.tokens.size();
+  if (count == 0 || count >= kMaxTokens)
+    throw Error(ErrorCode::malformed_file, fmt::format("tokenizer.ggml.tokens: {} tokens", count));
+  vocabulary.types = read_types(file, count);
+  if (vocabulary.kind == VocabularyKind::byte_pair) {
+    read_byte_pair(file, vocabulary);
+  } else {
+    read_sentence_piece(file, vocabulary);
+  }
   vocabulary.bos = find_id(file, "tokenizer.ggml.bos_token_id", count);
   vocabulary.eos = find_id(file, "tokenizer.ggml.eos_token_id", count);
   for (const std::string_view key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"})
     if (const auto id = find_id(file, key, count)) vocabulary.other_ends.push_back(*id);
   vocabulary.add_bos = file.find_bool("tokenizer.ggml.add_bos_token");
   return vocabulary;
+}
+
+std::string token_bytes(const Vocabulary& vocabulary, TokenId id) {
+  const std::string& token = vocabulary.tokens[id];
+  const TokenType type = vocabulary.types[id];
+  if (type == TokenType::control || type == TokenType::unknown) return token;
+  if (vocabulary.kind == VocabularyKind::sentence_piece) {
+    if (type == TokenType::byte) {
+      if (const auto byte = named_byte(token)) return {*byte};
+    }
+    return with_spaces(token);
+  }
+  if (type == TokenType::user_defined || type == TokenType::byte) return token;
+  return spelled_bytes(token).value_or(token);
 }
 
 }  // namespace rotulus::worker::tokenizer

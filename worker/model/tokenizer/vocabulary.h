@@ -18,19 +18,28 @@ using protocol::TokenId;
 
 enum class TokenType : std::uint8_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
 
+enum class VocabularyKind : std::uint8_t { byte_pair /* "gpt2" */, sentence_piece /* "llama" */ };
+
 struct Vocabulary {
+  VocabularyKind kind = VocabularyKind::byte_pair;
   std::vector<std::string> tokens;  // as the file spells them
   std::vector<TokenType> types;     // as many
-  std::vector<std::string> merges;  // "left right", best first
-  std::string pre_tokenizer;        // tokenizer.ggml.pre
+  std::vector<std::string> merges;  // byte_pair: "left right", best first
+  std::string pre_tokenizer;        // byte_pair: tokenizer.ggml.pre
+  std::vector<float> scores;        // sentence_piece: of each token; what a merge makes, the higher the earlier
+  bool adds_space = false;          // sentence_piece: a space is put before text (tokenizer.ggml.add_space_prefix)
   std::optional<TokenId> bos;
   std::optional<TokenId> eos;
   std::vector<TokenId> other_ends;  // end of turn, end of message: what the file names beside eos
   std::optional<bool> add_bos;      // nothing where the file does not say
 };
 
-// Throws Error{unsupported} for a tokenizer other than byte-level BPE ("gpt2"), Error{malformed_file} for a missing or
-// mistyped key, an unknown token type or an id outside the vocabulary.
+// Throws Error{unsupported} for a tokenizer of another kind, Error{malformed_file} for a missing or mistyped key, an
+// unknown token type or an id outside the vocabulary.
 Vocabulary read_vocabulary(const GgufFile& file);
+
+// The bytes that a token stands for: spelled in the alphabet of bytes (byte_pair), or with U+2581 for spaces and
+// "<0x0A>" for bytes (sentence_piece). Control tokens, and what is not spelled so, stand for their own text.
+std::string token_bytes(const Vocabulary& vocabulary, TokenId id);
 
 }  // namespace rotulus::worker::tokenizer
