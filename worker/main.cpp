@@ -66,6 +66,7 @@ std::unique_ptr<memory_store::KvStore> open_store(const Options& options, const 
       deal_volumes(options.store, place.local_rank, place.local_size, [] { MPI_Barrier(MPI_COMM_WORLD); });
   config.layers = model.hyperparameters.layers;
   config.format = {options.kv_type, model.hyperparameters.kv_heads, model.hyperparameters.head_dim};
+  config.landmark_bytes = kernels::landmark_stripe_bytes(config.format);
   config.host_budget_bytes = options.host_bytes - options.landmark_bytes;
   config.landmark_budget_bytes = options.landmark_bytes;
   config.max_volume_bytes = options.disk_bytes;

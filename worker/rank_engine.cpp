@@ -33,7 +33,8 @@ VolumeHolders exchange_holders(Transport& transport, const memory_store::KvStore
 
 struct RankEngine::Answer {
   PlanAnswer plan;
-  std::unique_ptr<Tail> tail;  // on the home rank only
+  std::unique_ptr<Tail> tail;            // on the home rank only
+  std::unique_ptr<Retrieval> retrieval;  // where it selects or votes
 };
 
 struct RankEngine::Step {
@@ -75,6 +76,7 @@ StepReport RankEngine::execute(const StepPlan& plan) {
     StepAttention attention(group_, step.items, config_.strategy);
     const kernels::ConstMatrix logits = transformer_.forward(step.rows, attention);
     finish_rows(plan, step, logits, report);
+    report_attention(plan, report);
     count(plan, step);
   }
   commit(plan, report);
@@ -102,6 +104,12 @@ void RankEngine::apply_changes(const StepPlan& plan) {
       answer->tail = std::make_unique<Tail>(group_.backend, group_.format, group_.layers,
                                             static_cast<std::int64_t>(first_position));
     }
+    const protocol::AttentionSpec& spec = plan_answer.attention;
+    if (plan_answer.context && (spec.mode == protocol::AttentionMode::retrieval || spec.wants_provenance)) {
+      const PlanContext& context = contexts_.at(plan_answer.context);
+      const std::uint32_t window = config_.window ? config_.window : model_.hyperparameters.context_length;
+      answer->retrieval = std::make_unique<Retrieval>(group_, spec, context.chunks, context.token_count, window);
+    }
     answers_[plan_answer.request] = std::move(answer);
   }
 }
@@ -128,9 +136,11 @@ void RankEngine::lay_out_rows(const StepPlan& plan, Step& step) {
         }
       };
       if (item.kind == StepItem::Kind::chunk) {
-        attended.chunks = &contexts_.at(item.context).chunks;
+        const PlanContext& context = contexts_.at(item.context);
+        attended.chunks = &context.chunks;
         attended.visible_end = item.first_position + item.tokens.size();
         attended.appends_to_context = true;
+        attended.kept = context.kept;
         for (std::uint32_t r = 0; r < size(); ++r) place(r, rows_of_rank(item.tokens.size(), r, size()));
       } else {
         Answer& answer = *answers_.at(item.request);
@@ -140,6 +150,11 @@ void RankEngine::lay_out_rows(const StepPlan& plan, Step& step) {
           attended.visible_end = context.token_count;
         }
         attended.tail = answer.tail.get();
+        // A second pass begins before the end of the tail.
+        if (attended.tail) attended.tail->cut(item.first_position - attended.tail->first_position());
+        attended.retrieval = answer.retrieval.get();
+        attended.votes = item.votes;
+        attended.is_prefill = is_prefill;
         place(answer.plan.home, {0, item.tokens.size()});
       }
     }
@@ -167,6 +182,27 @@ void RankEngine::finish_rows(const StepPlan& plan, Step& step, kernels::ConstMat
         {static_cast<std::uint32_t>(row.item),
          sample(values, {spec.temperature, spec.top_k, spec.top_p, spec.min_p, spec.seed, spec.logprobs},
                 item.sample_index)});
+  }
+}
+
+// Votes are counted by all ranks together, also where an item has failed.
+void RankEngine::report_attention(const StepPlan& plan, StepReport& report) {
+  for (std::size_t index = 0; index < plan.items.size(); ++index) {
+    const StepItem& item = plan.items[index];
+    if (!item.ends_votes && !item.ends_question) continue;
+    const Answer& answer = *answers_.at(item.request);
+    if (item.ends_votes) answer.retrieval->count_votes();
+    if (!item.ends_question || answer.plan.home != rank() || !answer.plan.context) continue;
+    protocol::AttentionReport said;
+    said.mode = answer.plan.attention.mode;
+    said.context_tokens = said.attended_tokens = contexts_.at(answer.plan.context).token_count;
+    if (answer.retrieval) {
+      said.attended_tokens = answer.retrieval->attended_tokens();
+      said.pinned_pages = static_cast<std::uint32_t>(answer.retrieval->pinned_pages());
+      said.second_pass = said.pinned_pages > 0;
+      said.evidence = answer.retrieval->evidence();
+    }
+    report.attention.push_back({static_cast<std::uint32_t>(index), std::move(said)});
   }
 }
 

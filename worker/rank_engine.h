@@ -22,6 +22,7 @@ namespace rotulus::worker {
 struct RankEngineConfig {
   kernels::KvType kv_type = kernels::KvType::f16;
   Strategy strategy = Strategy::automatic;
+  std::uint32_t window = 0;  // positions that attention may span; 0: what the model was trained for
 };
 
 class RankEngine final {
@@ -56,6 +57,7 @@ class RankEngine final {
   void apply_changes(const StepPlan& plan);
   void lay_out_rows(const StepPlan& plan, Step& step);
   void finish_rows(const StepPlan& plan, Step& step, kernels::ConstMatrix logits, StepReport& report);
+  void report_attention(const StepPlan& plan, StepReport& report);
   void commit(const StepPlan& plan, StepReport& report);
   void count(const StepPlan& plan, const Step& step);
 

@@ -6,6 +6,7 @@
 #include "protocol/error.h"
 #include "protocol/limits.h"
 #include "protocol/token_range.h"
+#include "worker/parallel/retrieval.h"
 
 namespace rotulus::worker {
 namespace {
@@ -20,9 +21,17 @@ constexpr std::size_t kFirstBudget = 128;
 constexpr std::size_t kLeastBudget = 32;
 constexpr std::size_t kMostBudget = 2048;
 constexpr std::size_t kReplayRows = 64;  // forced tokens in one step
+constexpr std::uint64_t kVotingRows = 512;
 
 double milliseconds(Clock::duration duration) {
   return std::chrono::duration<double, std::milli>(duration).count();
+}
+
+// The rows of a question from which votes are taken, and which a second pass runs again: its last tiles.
+std::uint64_t first_voting_row(std::uint64_t first_position, std::uint64_t rows) {
+  const std::uint64_t first = rows > kVotingRows ? rows - kVotingRows : 0;
+  const std::uint64_t into_tile = (first_position + first) % protocol::kBlockTokens;
+  return first > into_tile ? first - into_tile : 0;
 }
 
 template <class... Handlers>
@@ -57,6 +66,10 @@ struct Scheduler::Answer {
   std::uint64_t first_position = 0;
   std::uint64_t rows_done = 0;  // of question and tokens
   std::vector<TokenId> tokens;  // forced and drawn
+  bool takes_votes = false;     // of the question's last tiles
+  bool has_second_pass = false;
+  bool is_second_pass = false;
+  protocol::AttentionReport report;
   AnswerText text{{}};
   Clock::time_point start;
   Clock::time_point first_token;
@@ -93,7 +106,7 @@ void Scheduler::open(protocol::OpenContext message) {
   for (std::size_t i = 0; i < std::min(context->chunks.size(), context->opened.chunks.size()); ++i) {
     context->chunks[i] = {context->opened.chunks[i].object, context->opened.chunks[i].placement};
   }
-  changes_.contexts.push_back({id, context->token_count(), context->chunks});
+  changes_.contexts.push_back({id, context->token_count(), context->opened.parameters.retrieval, context->chunks});
   slot = std::move(context);
 }
 
@@ -149,40 +162,78 @@ void Scheduler::start(protocol::StartAnswer message) {
   const auto refuse = [&](ErrorCode code, std::string why) { emit_(protocol::AnswerFailed{id, code, std::move(why)}); };
   if (answers_.contains(id)) close_answer(id);
   auto answer = std::make_unique<Answer>();
+  const Context* context = nullptr;
   if (message.context) {
     const auto found = contexts_.find(message.context);
     if (found == contexts_.end()) return refuse(ErrorCode::not_found, "the context is not open");
-    answer->first_position = found->second->token_count();
+    context = found->second.get();
+    answer->first_position = context->token_count();
     const auto absent = [](const ChunkLocation& chunk) { return !chunk.object; };
-    if (std::any_of(found->second->chunks.begin(), found->second->chunks.end(), absent)) {
+    if (std::any_of(context->chunks.begin(), context->chunks.end(), absent)) {
       return refuse(ErrorCode::conflict, "the context is not complete");
     }
   }
-  const std::uint64_t tokens = answer->first_position + message.question.size() + message.max_tokens;
   if (message.question.empty()) return refuse(ErrorCode::invalid_argument, "the question has no tokens");
-  if (tokens > config_.context_length) {
-    return refuse(
-        ErrorCode::context_length_exceeded,
-        fmt::format("{} tokens of context, {} of question and {} to generate exceed the window of {}",
-                    answer->first_position, message.question.size(), message.max_tokens, config_.context_length));
-  }
   for (const auto* ids : {&message.question, &message.forced}) {
     for (const TokenId token : *ids) {
       if (token >= config_.vocabulary)
         return refuse(ErrorCode::invalid_argument, "a token id is not in the vocabulary");
     }
   }
-  answer->home = pick_home();
-  answer->text = AnswerText(message.stop);
-  answer->start = Clock::now();
   answer->started = std::move(message);
+  if (const auto error = choose_attention(context, *answer)) return refuse(error->code(), error->message());
+  answer->home = pick_home();
+  answer->text = AnswerText(answer->started.stop);
+  answer->start = Clock::now();
   Answer& running = *answer;
   answers_[id] = std::move(answer);
-  changes_.answers.push_back({id, running.started.context, running.home, running.started.sampling});
+  changes_.answers.push_back(
+      {id, running.started.context, running.home, running.started.sampling, running.started.attention});
   for (const TokenId token : running.started.forced) {
     if (advance(running, token, nullptr)) return;
   }
   if (running.started.max_tokens == 0) finish(running, protocol::FinishReason::length);
+}
+
+// Settles how the answer attends, or says why it cannot.
+std::optional<protocol::Error> Scheduler::choose_attention(const Context* context, Answer& answer) const {
+  using protocol::AttentionMode;
+  protocol::AttentionSpec& spec = answer.started.attention;
+  const std::uint64_t tail = answer.started.question.size() + std::uint64_t{answer.started.max_tokens};
+  const bool fits = answer.first_position + tail <= config_.context_length;
+  const bool has_landmarks = context && context->opened.parameters.retrieval.landmark_version != 0;
+  if (spec.mode == AttentionMode::automatic) {
+    spec.mode = fits || !has_landmarks ? AttentionMode::exact : AttentionMode::retrieval;
+  }
+  if (spec.mode == AttentionMode::exact && !fits) {
+    return protocol::Error(
+        ErrorCode::context_length_exceeded,
+        fmt::format("{} tokens of context, {} of question and {} to generate exceed the window of {}{}",
+                    answer.first_position, answer.started.question.size(), answer.started.max_tokens,
+                    config_.context_length, has_landmarks ? "; ask with attention.mode retrieval" : ""));
+  }
+  if (spec.mode == AttentionMode::retrieval) {
+    if (!has_landmarks) {
+      return protocol::Error(ErrorCode::conflict,
+                             "the context keeps no landmarks; submit it again with attention.mode retrieval");
+    }
+    // Sinks and pages are shown in the 128 positions before the window, which begins on a block.
+    const std::uint64_t reach = tail + spec.local_tokens + 2 * protocol::kBlockTokens;
+    if (!fits && reach > config_.context_length) {
+      return protocol::Error(
+          ErrorCode::context_length_exceeded,
+          fmt::format("{} tokens of question, {} to generate, a local window of {} and {} for sinks and pages exceed "
+                      "the window of {}",
+                      answer.started.question.size(), answer.started.max_tokens, spec.local_tokens,
+                      2 * protocol::kBlockTokens, config_.context_length));
+    }
+  }
+  const bool selects = spec.mode == AttentionMode::retrieval && Retrieval::has_candidates(spec, answer.first_position);
+  answer.has_second_pass = selects && spec.second_pass;
+  answer.takes_votes = context && (answer.has_second_pass || spec.wants_provenance);
+  answer.report.mode = spec.mode;
+  answer.report.context_tokens = answer.report.attended_tokens = answer.first_position;
+  return std::nullopt;
 }
 
 void Scheduler::close_answer(RequestId id) {
@@ -240,13 +291,7 @@ void Scheduler::plan_answers(StepPlan& plan, std::size_t& budget) {
     item.first_position = answer->first_position + answer->rows_done;
     if (answer->rows_done < question.size()) {
       if (budget == 0) continue;
-      const std::size_t count = std::min<std::size_t>(budget, question.size() - answer->rows_done);
-      item.kind = StepItem::Kind::question;
-      const auto first = question.begin() + static_cast<std::ptrdiff_t>(answer->rows_done);
-      item.tokens.assign(first, first + static_cast<std::ptrdiff_t>(count));
-      const bool is_last = answer->rows_done + count == question.size();
-      if (is_last && answer->tokens.empty()) item.logits = LogitRows::last;
-      budget -= count;
+      plan_question(*answer, item, budget);
     } else {
       const std::size_t done = answer->rows_done - question.size();
       const std::size_t count = std::min(kReplayRows, answer->tokens.size() - done);
@@ -264,6 +309,29 @@ void Scheduler::plan_answers(StepPlan& plan, std::size_t& budget) {
     }
     plan.items.push_back(std::move(item));
   }
+}
+
+void Scheduler::plan_question(Answer& answer, StepItem& item, std::size_t& budget) {
+  const auto& question = answer.started.question;
+  const std::uint64_t done = answer.rows_done;
+  std::uint64_t end = std::min<std::uint64_t>(question.size(), done + budget);
+  if (answer.started.attention.mode == protocol::AttentionMode::retrieval && end < question.size()) {
+    // A tile of positions chooses its pages together: a step never cuts one.
+    const std::uint64_t cut = (answer.first_position + end) % protocol::kBlockTokens;
+    end = end > done + cut ? end - cut : std::min<std::uint64_t>(question.size(), end - cut + protocol::kBlockTokens);
+  }
+  const std::uint64_t voting = first_voting_row(answer.first_position, question.size());
+  if (answer.takes_votes && done < voting) end = std::min(end, voting);
+  item.kind = StepItem::Kind::question;
+  item.tokens.assign(question.begin() + static_cast<std::ptrdiff_t>(done),
+                     question.begin() + static_cast<std::ptrdiff_t>(end));
+  const bool is_last = end == question.size();
+  const bool is_final = answer.is_second_pass || !answer.has_second_pass;
+  item.votes = answer.takes_votes && !answer.is_second_pass && done >= voting;
+  item.ends_votes = item.votes && is_last;
+  item.ends_question = is_last && is_final;
+  if (item.ends_question && answer.tokens.empty()) item.logits = LogitRows::last;
+  budget -= std::min<std::size_t>(budget, item.tokens.size());
 }
 
 void Scheduler::plan_chunk(StepPlan& plan, std::size_t budget) {
@@ -352,6 +420,10 @@ void Scheduler::absorb(const StepPlan& plan, std::span<const StepReport> reports
       if (!worst || failure.damaged) worst = &failure;  // damage can be repaired, so it is told first
     }
     for (const StepSample& sample : report.samples) samples.at(sample.item) = &sample.token;
+    for (const StepAttentionReport& said : report.attention) {
+      const auto answer = answers_.find(plan.items.at(said.item).request);
+      if (answer != answers_.end()) answer->second->report = said.report;
+    }
   }
   std::size_t prefill_rows = 0;
   for (std::size_t index = 0; index < plan.items.size(); ++index) {
@@ -444,6 +516,7 @@ void Scheduler::absorb_answer(const StepItem& item, const StepFailure* failure, 
     return;
   }
   answer.rows_done += item.tokens.size();
+  if (begin_second_pass(answer)) return;
   if (item.logits != LogitRows::last) return;
   CHECK(sampled != nullptr, item.request);
   if (answer.tokens.empty()) answer.first_token = Clock::now();
@@ -453,6 +526,14 @@ void Scheduler::absorb_answer(const StepItem& item, const StepFailure* failure, 
   } else {
     advance(answer, sampled->token, sampled);
   }
+}
+
+bool Scheduler::begin_second_pass(Answer& answer) {
+  const std::size_t rows = answer.started.question.size();
+  if (!answer.has_second_pass || answer.is_second_pass || answer.rows_done != rows) return false;
+  answer.is_second_pass = true;
+  answer.rows_done = first_voting_row(answer.first_position, rows);
+  return true;
 }
 
 bool Scheduler::advance(Answer& answer, TokenId token, const SampledToken* sampled) {
@@ -489,6 +570,7 @@ void Scheduler::finish(Answer& answer, protocol::FinishReason reason) {
   finished.completion_tokens = static_cast<std::uint32_t>(answer.tokens.size());
   finished.prompt_ms = milliseconds((has_token ? answer.first_token : now) - answer.start);
   finished.predicted_ms = has_token ? milliseconds(now - answer.first_token) : 0;
+  finished.attention = answer.report;
   emit_(std::move(finished));
   close_answer(answer.started.request);
 }

@@ -57,11 +57,14 @@ class Scheduler final {
   void close_answer(RequestId id);
 
   void plan_answers(StepPlan& plan, std::size_t& budget);
+  void plan_question(Answer& answer, StepItem& item, std::size_t& budget);
+  std::optional<protocol::Error> choose_attention(const Context* context, Answer& answer) const;
   void plan_chunk(StepPlan& plan, std::size_t budget);
   bool begin_chunk(Context& context, StepPlan& plan);
 
   void absorb_chunk(const StepPlan& plan, std::size_t item, const StepFailure* failure);
   void absorb_answer(const StepItem& item, const StepFailure* failure, const SampledToken* sample);
+  bool begin_second_pass(Answer& answer);
   void absorb_commit(const PlanCommit& order, std::uint32_t index, std::span<const StepReport> reports);
   void fail_chunk(Context& context, protocol::ErrorCode code, const std::string& message);
   bool report_damage(ContextId id, ObjectId damaged, const std::string& message);

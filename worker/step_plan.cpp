@@ -79,6 +79,9 @@ template <typename Archive>
 void visit(Archive& archive, PlanContext& context) {
   visit(archive, context.context);
   archive(context.token_count);
+  archive(context.kept.landmark_version);
+  archive(context.kept.exact_tokens);
+  archive(context.kept.local_tokens);
   visit(archive, context.chunks);
 }
 template <typename Archive>
@@ -97,11 +100,20 @@ void visit(Archive& archive, protocol::SamplingSpec& spec) {
   archive(spec.logprobs);
 }
 template <typename Archive>
+void visit(Archive& archive, protocol::AttentionSpec& spec) {
+  archive(spec.mode);
+  archive(spec.budget_tokens);
+  archive(spec.local_tokens);
+  archive(spec.second_pass);
+  archive(spec.wants_provenance);
+}
+template <typename Archive>
 void visit(Archive& archive, PlanAnswer& answer) {
   visit(archive, answer.request);
   visit(archive, answer.context);
   archive(answer.home);
   visit(archive, answer.sampling);
+  visit(archive, answer.attention);
 }
 template <typename Archive>
 void visit(Archive& archive, StepItem& item) {
@@ -113,6 +125,9 @@ void visit(Archive& archive, StepItem& item) {
   archive(item.logits);
   archive(item.sample_index);
   archive(item.computed_before);
+  archive(item.votes);
+  archive(item.ends_votes);
+  archive(item.ends_question);
 }
 template <typename Archive>
 void visit(Archive& archive, PlanCommit& commit) {
@@ -147,6 +162,23 @@ void visit(Archive& archive, StepCommit& commit) {
   archive(commit.commit);
   visit(archive, commit.manifest.volume);
   archive(commit.manifest.manifest_hash);
+}
+
+template <typename Archive>
+void visit(Archive& archive, protocol::Evidence& evidence) {
+  archive(evidence.range.begin);
+  archive(evidence.range.end);
+  archive(evidence.mass);
+}
+template <typename Archive>
+void visit(Archive& archive, StepAttentionReport& said) {
+  archive(said.item);
+  archive(said.report.mode);
+  archive(said.report.context_tokens);
+  archive(said.report.attended_tokens);
+  archive(said.report.pinned_pages);
+  archive(said.report.second_pass);
+  visit(archive, said.report.evidence);
 }
 
 template <typename Archive, typename T>
@@ -184,6 +216,7 @@ void visit(Archive& archive, StepReport& report) {
   visit(archive, report.failures);
   visit(archive, report.samples);
   visit(archive, report.commits);
+  visit(archive, report.attention);
 }
 
 template <typename T>

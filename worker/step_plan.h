@@ -27,6 +27,7 @@ using protocol::TokenId;
 struct PlanContext {
   ContextId context;
   std::uint64_t token_count = 0;
+  protocol::RetrievalParameters kept;
   std::vector<ChunkLocation> chunks;
   bool operator==(const PlanContext&) const = default;
 };
@@ -45,6 +46,7 @@ struct PlanAnswer {
   ContextId context;
   std::uint32_t home = 0;
   protocol::SamplingSpec sampling;
+  protocol::AttentionSpec attention;  // its mode never automatic
   bool operator==(const PlanAnswer&) const = default;
 };
 
@@ -63,6 +65,9 @@ struct StepItem {
   LogitRows logits = LogitRows::none;
   std::uint64_t sample_index = 0;     // logits == last: the index of the token that is drawn from them
   std::uint64_t computed_before = 0;  // rows at positions below count as recomputed
+  bool votes = false;                 // question: its rows' votes for pages count
+  bool ends_votes = false;            // … and are counted after it
+  bool ends_question = false;         // the last of the question: its attention is reported
   bool operator==(const StepItem&) const = default;
 };
 
@@ -112,10 +117,17 @@ struct StepCommit {
   protocol::VolumeManifest manifest;
 };
 
+// What the attention of a question read; from its home rank.
+struct StepAttentionReport {
+  std::uint32_t item = 0;
+  protocol::AttentionReport report;
+};
+
 struct StepReport {
   std::vector<StepFailure> failures;
   std::vector<StepSample> samples;
   std::vector<StepCommit> commits;
+  std::vector<StepAttentionReport> attention;
 };
 
 std::vector<std::byte> encode(const StepReport& report);

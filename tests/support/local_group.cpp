@@ -64,6 +64,8 @@ LocalGroup::LocalGroup(const LocalGroupConfig& config, LogitObserver on_logits)
     store.layers = h.layers;
     store.format = {config.kv_type, h.kv_heads, h.head_dim};
     store.host_budget_bytes = config.host_budget_bytes;
+    store.landmark_bytes = kernels::landmark_stripe_bytes(store.format);
+    store.landmark_budget_bytes = config.landmark_budget_bytes;
     stores_.push_back(memory_store::KvStore::open(store));
     sources_.push_back(std::make_unique<Source>(*this, rank));
   }
@@ -83,14 +85,15 @@ LocalGroup::~LocalGroup() {
 
 void LocalGroup::run_rank(std::uint32_t rank) {
   try {
-    engines_[rank] = std::make_unique<worker::RankEngine>(*model_, *backends_[rank], *stores_[rank], *transports_[rank],
-                                                          worker::RankEngineConfig{config_.kv_type, config_.strategy});
+    engines_[rank] = std::make_unique<worker::RankEngine>(
+        *model_, *backends_[rank], *stores_[rank], *transports_[rank],
+        worker::RankEngineConfig{config_.kv_type, config_.strategy, config_.window});
     std::unique_ptr<worker::Scheduler> scheduler;
     engines_[rank]->on_logits = on_logits_;
     if (rank == 0) {
       worker::SchedulerConfig setting;
       setting.rank_count = config_.ranks;
-      setting.context_length = model_->hyperparameters.context_length;
+      setting.context_length = config_.window ? config_.window : model_->hyperparameters.context_length;
       setting.vocabulary = model_->hyperparameters.vocabulary;
       setting.step_tokens = config_.step_tokens;
       setting.holders = engines_[rank]->volume_holders();
@@ -130,6 +133,7 @@ void LocalGroup::open_context(protocol::ContextId id, const std::vector<protocol
                               const std::vector<protocol::ObjectRecord>& chunks) {
   protocol::OpenContext open;
   open.context = id;
+  open.parameters.retrieval = config_.retrieval;
   open.description.token_count = ids.size();
   open.chunks = chunks;
   open.chunks.resize(protocol::chunk_count(ids.size()));

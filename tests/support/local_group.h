@@ -28,7 +28,10 @@ struct LocalGroupConfig {
   std::size_t threads = 1;  // per rank
   kernels::Isa isa = kernels::Isa::automatic;
   kernels::KvType kv_type = kernels::KvType::f16;
-  std::size_t host_budget_bytes = std::size_t{1} << 30;  // per rank
+  std::size_t host_budget_bytes = std::size_t{1} << 30;        // per rank, for KV
+  std::size_t landmark_budget_bytes = std::size_t{256} << 20;  // per rank
+  protocol::RetrievalParameters retrieval;                     // of the contexts it is given
+  std::uint32_t window = 0;                                    // 0: the model's
   std::uint32_t step_tokens = 0;
   worker::Strategy strategy = worker::Strategy::automatic;
   worker::LocalFaults faults;

@@ -39,7 +39,7 @@ class LogitHashes {
 };
 
 protocol::StartAnswer make_answer(std::uint64_t request, ContextId context, std::vector<TokenId> question,
-                                  std::size_t tokens) {
+                                  std::size_t tokens, const protocol::AttentionSpec& attention) {
   protocol::StartAnswer start;
   start.request = RequestId{request};
   start.context = context;
@@ -47,6 +47,7 @@ protocol::StartAnswer make_answer(std::uint64_t request, ContextId context, std:
   start.sampling.temperature = 0;
   start.max_tokens = static_cast<std::uint32_t>(tokens);
   start.ignore_eos = true;
+  start.attention = attention;
   return start;
 }
 
@@ -87,6 +88,8 @@ SameBytesResult run_same_bytes(const SameBytesRun& run, const std::filesystem::p
   config.threads = run.threads;
   config.step_tokens = run.step_tokens;
   config.strategy = run.strategy;
+  config.retrieval = run.retrieval;
+  config.window = run.window;
 
   LogitHashes hashes;
   const auto observe = [&](const worker::StepItem& item, std::size_t, std::span<const float> logits) {
@@ -101,16 +104,19 @@ SameBytesResult run_same_bytes(const SameBytesRun& run, const std::filesystem::p
     for (std::size_t i = 1; i < run.batch; ++i) {
       std::vector<TokenId> other = question;
       other.push_back(static_cast<TokenId>(200 + i));
-      group.send(make_answer(100 + i, ids.empty() ? ContextId{} : context, other, run.generated_tokens));
+      group.send(make_answer(100 + i, ids.empty() ? ContextId{} : context, other, run.generated_tokens, run.attention));
     }
-    group.send(make_answer(1, ids.empty() ? ContextId{} : context, question, run.generated_tokens));
+    group.send(make_answer(1, ids.empty() ? ContextId{} : context, question, run.generated_tokens, run.attention));
     for (std::size_t finished = 0; finished < run.batch;) {
       const protocol::Message message = group.receive();
       if (const auto* failed = std::get_if<protocol::AnswerFailed>(&message)) throw std::runtime_error(failed->message);
       if (const auto* token = std::get_if<protocol::AnswerToken>(&message); token && token->request.value == 1) {
         result.tokens.push_back(token->token);
       }
-      if (std::get_if<protocol::AnswerFinished>(&message)) ++finished;
+      if (const auto* over = std::get_if<protocol::AnswerFinished>(&message)) {
+        if (over->request.value == 1) result.attention = over->attention;
+        ++finished;
+      }
     }
     result.blocks_loaded += sum_loaded(group, ranks);
     for (std::uint32_t rank = 0; rank < ranks; ++rank) {
@@ -131,6 +137,9 @@ SameBytesResult run_same_bytes(const SameBytesRun& run, const std::filesystem::p
       // Never less than one layer's share and the open block of every layer.
       const std::size_t floor = (h.layers + run.prompt_tokens / 128 + 9) * format.block_bytes();
       config.host_budget_bytes = std::max(quarter, floor);
+      // One layer's landmarks, and the open stripe of every layer.
+      config.landmark_budget_bytes =
+          (2 * h.layers + run.prompt_tokens / 512 + 8) * kernels::landmark_stripe_bytes(format);
     }
   }
   {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
-#include "protocol/ids.h"
+#include "protocol/messages.h"
 #include "worker/parallel/step_attention.h"
 
 namespace rotulus::testing {
@@ -24,6 +24,9 @@ struct SameBytesRun {
   worker::Strategy strategy = worker::Strategy::automatic;
   std::uint32_t restart_ranks = 0;  // with restart: ranks of the second life; 0: the same
   std::size_t generated_tokens = 64;
+  protocol::RetrievalParameters retrieval;  // of the context
+  protocol::AttentionSpec attention;        // of the requests
+  std::uint32_t window = 0;                 // 0: the model's
 
   std::string name() const;
 };
@@ -33,6 +36,7 @@ struct SameBytesResult {
   std::vector<protocol::TokenId> tokens;
   std::uint64_t tokens_recomputed = 0;
   std::uint64_t blocks_loaded = 0;  // from disk
+  protocol::AttentionReport attention;
 };
 
 // A deterministic prompt of `count` tokens: text of this repository's own making, ids spread over the vocabulary.

@@ -11,7 +11,7 @@ StepPlan full_plan() {
   plan.step = 41;
   plan.work_seen = 7;
   const ChunkLocation chunk{ObjectId{9}, {{0, protocol::VolumeId{3}}, {128, protocol::VolumeId{4}}}};
-  plan.contexts = {{ContextId{1}, 5000, {chunk, {}}}};
+  plan.contexts = {{ContextId{1}, 5000, {}, {chunk, {}}}};
   plan.closed_contexts = {ContextId{2}};
   plan.chunks = {{ContextId{1}, 1, chunk}};
   plan.abandoned = {ObjectId{8}};

@@ -93,4 +93,16 @@ std::optional<AttentionFailure> fetch_foreign_blocks(const GroupSetting& group,
   return failure;
 }
 
+std::optional<AttentionFailure> pin_blocks(const GroupSetting& group, std::span<const BlockAddress> addresses,
+                                           memory_store::PinnedBlocks& pinned) {
+  try {
+    pinned = group.store.pin(addresses);
+    return std::nullopt;
+  } catch (const protocol::Error& error) {
+    const bool is_damage = error.code() == protocol::ErrorCode::storage_corrupt;
+    return AttentionFailure{error.code(), error.message(),
+                            is_damage ? group.store.last_damage().address.object : protocol::ObjectId{}};
+  }
+}
+
 }  // namespace rotulus::worker

@@ -1,10 +1,11 @@
-// Blocks of this rank's lanes that lie on a volume which another rank has open: asked for, read there, kept here.
+// Blocks of this rank's lanes on their way into its memory, also those that lie on a volume which another rank has
+// open: asked for, read there, kept here.
 #pragma once
 
 #include <optional>
 #include <span>
 
-#include "worker/parallel/step_attention.h"
+#include "worker/parallel/group_setting.h"
 
 namespace rotulus::worker {
 
@@ -12,5 +13,10 @@ namespace rotulus::worker {
 // this rank's own blocks; failing to serve another rank is that rank's failure.
 std::optional<AttentionFailure> fetch_foreign_blocks(const GroupSetting& group,
                                                      std::span<const memory_store::BlockAddress> wanted);
+
+// Pins blocks of volumes that are held or that were fetched. Local. Returns what went wrong; then nothing is pinned.
+std::optional<AttentionFailure> pin_blocks(const GroupSetting& group,
+                                           std::span<const memory_store::BlockAddress> addresses,
+                                           memory_store::PinnedBlocks& pinned);
 
 }  // namespace rotulus::worker

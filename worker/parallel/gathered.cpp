@@ -8,25 +8,6 @@
 namespace rotulus::worker {
 namespace {
 
-// Each rank's rows to all ranks: [rows of rank 0, rows of rank 1, …].
-std::vector<float> gather_queries(const GroupSetting& group, const StepAttention::RowGroup& rows,
-                                  std::vector<std::int64_t>& positions) {
-  const std::size_t width = std::size_t{group.query_heads} * group.format.head_dim;
-  std::size_t total = 0;
-  for (const std::size_t count : rows.row_counts) total += count;
-  std::vector<float> queries(total * width);
-  std::vector<std::span<const std::byte>> send(rows.row_counts.size(), std::as_bytes(std::span(rows.query)));
-  std::vector<std::span<std::byte>> receive;
-  float* to = queries.data();
-  for (std::size_t rank = 0; rank < rows.row_counts.size(); ++rank) {
-    receive.push_back(std::as_writable_bytes(std::span(to, rows.row_counts[rank] * width)));
-    to += rows.row_counts[rank] * width;
-    positions.insert(positions.end(), rows.positions[rank].begin(), rows.positions[rank].end());
-  }
-  exchange(group.transport, send, receive);
-  return queries;
-}
-
 // The nodes over this rank's lanes, out and lse of one rank's rows, node after node.
 std::vector<std::byte> pack_nodes(const NodePartials& nodes, std::size_t first_row, std::size_t row_count,
                                   std::size_t heads, std::size_t head_dim) {
@@ -71,20 +52,58 @@ void return_nodes(const GroupSetting& group, StepAttention::RowGroup& rows) {
 
 }  // namespace
 
+void gather_queries(const GroupSetting& group, StepAttention::RowGroup& rows) {
+  const std::size_t width = std::size_t{group.query_heads} * group.format.head_dim;
+  rows.all_positions.clear();
+  for (const auto& positions : rows.positions) {
+    rows.all_positions.insert(rows.all_positions.end(), positions.begin(), positions.end());
+  }
+  rows.all_queries.resize(rows.all_positions.size() * width);
+  const std::vector<std::span<const std::byte>> send(rows.row_counts.size(), std::as_bytes(std::span(rows.query)));
+  std::vector<std::span<std::byte>> receive;
+  float* to = rows.all_queries.data();
+  for (const std::size_t count : rows.row_counts) {
+    receive.push_back(std::as_writable_bytes(std::span(to, count * width)));
+    to += count * width;
+  }
+  exchange(group.transport, send, receive);
+}
+
 void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer,
                      kernels::Stream& stream) {
-  std::vector<std::int64_t> positions;
-  const std::vector<float> queries = gather_queries(group, rows, positions);
+  const std::size_t count = rows.all_positions.size();
   rows.own_nodes.clear();
+  rows.page_mass.clear();
   for (std::size_t round = 0; round < rows.layout->most_pieces(); ++round) {
     const LoadedPiece own(group, rows, layer, round);
     if (!own.piece()) continue;
     // A node of keys that cannot be read is still sent: its size is agreed, and the rows are failed anyway.
-    const kernels::Partial part = rows.own_nodes.add(own.piece()->node, positions.size());
+    const kernels::Partial part = rows.own_nodes.add(own.piece()->node, count);
     if (!own.is_readable()) continue;
-    attend_piece(group, stream, *own.piece(), own.blocks(), positions.size(), queries.data(), positions.data(), part);
+    float* page_lse = nullptr;
+    if (rows.votes) {
+      rows.page_mass.push_back({own.piece(), {}});
+      rows.page_mass.back().page_lse.resize(count * group.query_heads * own.blocks().size() * kernels::kBlockPages);
+      page_lse = rows.page_mass.back().page_lse.data();
+    }
+    attend_piece(group, stream, *own.piece(), own.blocks(), count, rows.all_queries.data(), rows.all_positions.data(),
+                 part, page_lse);
   }
   return_nodes(group, rows);
+}
+
+void take_votes(const GroupSetting& group, StepAttention::RowGroup& rows) {
+  std::vector<float> all(rows.all_positions.size() * group.query_heads);
+  const std::vector<std::span<const std::byte>> send(rows.row_counts.size(), std::as_bytes(std::span(rows.lse)));
+  std::vector<std::span<std::byte>> receive;
+  float* to = all.data();
+  for (const std::size_t count : rows.row_counts) {
+    receive.push_back(std::as_writable_bytes(std::span(to, count * group.query_heads)));
+    to += count * group.query_heads;
+  }
+  exchange(group.transport, send, receive);
+  if (rows.has_failed()) return;
+  for (const auto& mass : rows.page_mass) rows.retrieval->vote(mass.piece->block_indices, mass.page_lse, all);
 }
 
 }  // namespace rotulus::worker

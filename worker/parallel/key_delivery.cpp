@@ -82,12 +82,26 @@ void KeyDelivery::append(const KeySegment& segment, std::uint32_t layer, const f
       group_.backend.append(stream, group_.format, {key + row * width_, count, width_, width_},
                             {value + row * width_, count, width_, width_}, first_row, block);
       stream.wait();
-      if (first_row + count == kBlockTokens) group_.store.seal(address);
+      if (first_row + count == kBlockTokens) {
+        if (item.kept.landmark_version != 0) summarize(*item.chunks, layer, address.block, block, stream);
+        group_.store.seal(address);
+      }
       row += count;
     }
   } catch (const protocol::Error& error) {
     item.failure = AttentionFailure{error.code(), error.message(), {}};
   }
+}
+
+// Landmarks are made of complete blocks only, from their stored form: the same bytes whoever makes them again.
+void KeyDelivery::summarize(const std::vector<ChunkLocation>& chunks, std::uint32_t layer, std::uint32_t block,
+                            const std::byte* keys, kernels::Stream& stream) {
+  const memory_store::BlockAddress address = landmark_address(chunks, layer, block);
+  const std::uint32_t place = block - address.block;
+  std::byte* landmarks = group_.store.block_for_writing(address) + place * kernels::landmark_block_bytes(group_.format);
+  group_.backend.summarize(stream, group_.format, group_.rope, std::int64_t{block} * kBlockTokens, keys, landmarks);
+  stream.wait();
+  if (place + 1 == protocol::kBlocksPerStripe) group_.store.seal(address);
 }
 
 }  // namespace rotulus::worker

@@ -5,12 +5,14 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "kernels/backend.h"
 #include "memory_store/kv_store.h"
 #include "protocol/lanes.h"
 #include "protocol/messages.h"
+#include "protocol/token_range.h"
 
 namespace rotulus::worker {
 
@@ -23,6 +25,16 @@ struct ChunkLocation {
 
 using VolumeHolders = std::map<protocol::VolumeId, std::uint32_t>;  // the rank that has a volume open
 
+// One block of a context as some rows see it.
+struct VisibleBlock {
+  std::uint32_t index = 0;
+  std::uint32_t token_count = protocol::kBlockTokens;
+  std::int64_t shift = 0;                    // kernels::KvBlock
+  const std::uint8_t* head_masks = nullptr;  // [kv_heads], alive as long as the layout; nullptr: all pages
+};
+// Every block of the first `visible_end` tokens, where it truly stands.
+std::vector<VisibleBlock> all_blocks(std::uint64_t visible_end);
+
 // A run of lanes of one rank whose keys are attended in one call and sent in one message: one node of the lane tree.
 struct Piece {
   kernels::LaneSpan node;
@@ -31,10 +43,11 @@ struct Piece {
   std::vector<kernels::Stripe> stripes;
 };
 
-// The pieces of each rank for the keys [0, visible_end) of a context. A piece without keys is left out.
+// The pieces of each rank for some blocks of a context. A piece without keys is left out.
 class Layout final {
  public:
-  Layout(const std::vector<ChunkLocation>& chunks, std::uint64_t visible_end, std::uint32_t rank_count,
+  // blocks: ascending.
+  Layout(const std::vector<ChunkLocation>& chunks, std::span<const VisibleBlock> blocks, std::uint32_t rank_count,
          const kernels::KvFormat& format, const VolumeHolders& holders);
 
   const std::vector<Piece>& pieces(std::uint32_t rank) const { return pieces_[rank]; }
@@ -53,5 +66,8 @@ class Layout final {
 // The address of a block under the object that holds, or will hold, its chunk.
 memory_store::BlockAddress block_address(const std::vector<ChunkLocation>& chunks, std::uint32_t layer,
                                          std::uint32_t block);
+// Of the landmarks of the stripe in which the block lies.
+memory_store::BlockAddress landmark_address(const std::vector<ChunkLocation>& chunks, std::uint32_t layer,
+                                            std::uint32_t block);
 
 }  // namespace rotulus::worker

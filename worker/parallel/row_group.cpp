@@ -29,29 +29,28 @@ std::vector<kernels::ConstPartial> NodePartials::parts() const {
 }
 
 StepAttention::RowGroup::RowGroup(const GroupSetting& group, std::vector<AttentionItem>& all,
-                                  std::vector<std::size_t> item_indices)
+                                  const std::vector<Segment>& segments, std::vector<VisibleBlock> visible)
     : all_items(all),
-      items(std::move(item_indices)),
+      blocks(std::move(visible)),
       row_counts(group.transport.size()),
       positions(group.transport.size()),
       partials(group.query_heads, group.format.head_dim),
       own_nodes(group.query_heads, group.format.head_dim) {
-  const AttentionItem& first = all_items[items.front()];
-  if (first.chunks && first.visible_end > 0) {
-    layout =
-        std::make_unique<Layout>(*first.chunks, first.visible_end, group.transport.size(), group.format, group.holders);
-  }
-  for (const std::size_t item : items) {
-    for (const ItemRun& run : all_items[item].runs) {
-      if (run.count == 0) continue;
-      if (run.rank == group.transport.rank()) {
-        local_runs.push_back({item, row_counts[run.rank], run.local_row, run.count});
-      }
-      row_counts[run.rank] += run.count;
-      for (std::size_t row = 0; row < run.count; ++row) {
-        positions[run.rank].push_back(run.first_position + static_cast<std::int64_t>(row));
-      }
+  for (const Segment& segment : segments) {
+    if (items.empty() || items.back() != segment.item) items.push_back(segment.item);
+    const ItemRun& run = segment.run;
+    if (run.count == 0) continue;
+    if (run.rank == group.transport.rank()) {
+      local_runs.push_back({segment.item, row_counts[run.rank], run.local_row, run.count});
     }
+    row_counts[run.rank] += run.count;
+    for (std::size_t row = 0; row < run.count; ++row) {
+      positions[run.rank].push_back(run.first_position + static_cast<std::int64_t>(row));
+    }
+  }
+  if (!blocks.empty()) {
+    layout = std::make_unique<Layout>(*all_items[items.front()].chunks, blocks, group.transport.size(), group.format,
+                                      group.holders);
   }
   const std::size_t local = row_counts[group.transport.rank()] * group.query_heads;
   query.resize(local * group.format.head_dim);
@@ -85,12 +84,8 @@ LoadedPiece::LoadedPiece(const GroupSetting& group, StepAttention::RowGroup& row
     if (failure) rows.fail(*failure);
   }
   if (!piece_ || rows.has_failed()) return;
-  try {
-    pinned_ = group.store.pin(addresses);
-  } catch (const protocol::Error& error) {
-    const bool is_damage = error.code() == protocol::ErrorCode::storage_corrupt;
-    rows.fail(
-        {error.code(), error.message(), is_damage ? group.store.last_damage().address.object : protocol::ObjectId{}});
+  if (const auto failure = pin_blocks(group, addresses, pinned_)) {
+    rows.fail(*failure);
     return;
   }
   is_readable_ = true;
@@ -108,7 +103,7 @@ void LoadedPiece::pack(std::byte* into) const {
 
 void attend_piece(const GroupSetting& group, kernels::Stream& stream, const Piece& piece,
                   std::span<const kernels::KvBlock> blocks, std::size_t row_count, const float* query,
-                  const std::int64_t* positions, kernels::Partial into) {
+                  const std::int64_t* positions, kernels::Partial into, float* page_lse) {
   if (row_count == 0) return;
   kernels::AttendTask task;
   task.format = group.format;
@@ -122,6 +117,7 @@ void attend_piece(const GroupSetting& group, kernels::Stream& stream, const Piec
   task.stripes = piece.stripes;
   task.nodes = {&piece.node, 1};
   task.parts = {&into, 1};
+  task.page_lse = page_lse;
   task.progress = [&group] { group.transport.progress(); };
   group.backend.attend(stream, task);
   stream.wait();

@@ -32,7 +32,14 @@ class NodePartials final {
 };
 
 struct StepAttention::RowGroup {
-  RowGroup(const GroupSetting& group, std::vector<AttentionItem>& all_items, std::vector<std::size_t> item_indices);
+  // Rows of one item on one rank, all of which belong to the group.
+  struct Segment {
+    std::size_t item = 0;
+    ItemRun run;
+  };
+  // Rows that see `blocks`, or in each layer what `retrieval` chooses. No blocks and no retrieval: a tail only.
+  RowGroup(const GroupSetting& group, std::vector<AttentionItem>& all_items, const std::vector<Segment>& segments,
+           std::vector<VisibleBlock> blocks);
 
   struct LocalRun {
     std::size_t item = 0;
@@ -46,8 +53,15 @@ struct StepAttention::RowGroup {
 
   std::vector<AttentionItem>& all_items;
   std::vector<std::size_t> items;
+  std::vector<VisibleBlock> blocks;
   std::unique_ptr<Layout> layout;  // nullptr: a tail only
   bool by_ring = false;
+
+  Retrieval* retrieval = nullptr;
+  bool selects = false;       // chooses pages for its own rows; otherwise those chosen last are used
+  bool votes = false;         // its rows' votes count
+  std::int64_t tile_end = 0;  // of its rows
+
   std::vector<LocalRun> local_runs;
   std::vector<std::size_t> row_counts;               // [rank]
   std::vector<std::vector<std::int64_t>> positions;  // [rank][row]
@@ -59,6 +73,15 @@ struct StepAttention::RowGroup {
   std::vector<float> tail_lse;
   NodePartials partials;   // of the local rows
   NodePartials own_nodes;  // gathered: of all ranks' rows, over this rank's lanes
+
+  // Gathered: the rows of rank 0, of rank 1, …
+  std::vector<float> all_queries;
+  std::vector<std::int64_t> all_positions;
+  struct PageMass {
+    const Piece* piece = nullptr;
+    std::vector<float> page_lse;  // [all rows, query_heads, blocks, 8]
+  };
+  std::vector<PageMass> page_mass;  // where the rows vote
 };
 
 // One piece of this rank's keys for one layer, in memory while it lives. Fetches what lies on another rank's volume
@@ -81,12 +104,20 @@ class LoadedPiece final {
 
 void attend_by_ring(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer,
                     kernels::Stream& stream);
+// The rows of a step, in groups that every rank makes alike.
+std::vector<std::unique_ptr<StepAttention::RowGroup>> deal_rows(const GroupSetting& group,
+                                                                std::vector<AttentionItem>& items, Strategy strategy);
+
+// The queries of all ranks' rows, on every rank: before anything is selected for them or attended.
+void gather_queries(const GroupSetting& group, StepAttention::RowGroup& rows);
 void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer,
                      kernels::Stream& stream);
+// Every rank learns the merged lse of all rows and raises the votes of the pages it has attended.
+void take_votes(const GroupSetting& group, StepAttention::RowGroup& rows);
 
-// Attention of `row_count` rows over one piece into one node.
+// Attention of `row_count` rows over one piece into one node. page_lse: kernels::AttendTask.
 void attend_piece(const GroupSetting& group, kernels::Stream& stream, const Piece& piece,
                   std::span<const kernels::KvBlock> blocks, std::size_t row_count, const float* query,
-                  const std::int64_t* positions, kernels::Partial into);
+                  const std::int64_t* positions, kernels::Partial into, float* page_lse = nullptr);
 
 }  // namespace rotulus::worker

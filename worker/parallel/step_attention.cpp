@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <map>
 
 #include "protocol/token_range.h"
 #include "worker/parallel/key_delivery.h"
@@ -17,38 +16,14 @@ using kernels::Matrix;
 using protocol::kBlocksPerStripe;
 using protocol::kBlockTokens;
 
-// By the bytes that one rank would receive: keys of the other ranks, or all queries and then nodes of its own rows.
-bool ring_is_cheaper(const GroupSetting& group, const StepAttention::RowGroup& rows, std::uint64_t visible_end) {
-  std::size_t row_count = 0;
-  for (const std::size_t count : rows.row_counts) row_count += count;
-  const double row_bytes = sizeof(float) * double(group.query_heads) * group.format.head_dim;
-  const double gathered = 2 * row_bytes * double(row_count);
-  const double ring = double(visible_end) * double(group.format.token_bytes());
-  return ring < gathered;
-}
-
 }  // namespace
 
 StepAttention::StepAttention(const GroupSetting& group, std::vector<AttentionItem>& items, Strategy strategy)
     : group_(group),
       items_(items),
       stream_(group.backend.make_stream()),
-      delivery_(std::make_unique<KeyDelivery>(group, items)) {
-  std::map<std::pair<const void*, std::uint64_t>, std::vector<std::size_t>> by_keys;
-  std::vector<std::pair<const void*, std::uint64_t>> order;  // as items come: pointers differ from rank to rank
-  for (std::size_t item = 0; item < items.size(); ++item) {
-    const auto key = std::make_pair(static_cast<const void*>(items[item].chunks), items[item].visible_end);
-    auto& members = by_keys[key];
-    if (members.empty()) order.push_back(key);
-    members.push_back(item);
-  }
-  for (const auto& key : order) {
-    auto rows = std::make_unique<RowGroup>(group, items, by_keys[key]);
-    rows->by_ring = group.transport.size() == 1 || strategy == Strategy::ring ||
-                    (strategy == Strategy::automatic && ring_is_cheaper(group, *rows, key.second));
-    groups_.push_back(std::move(rows));
-  }
-}
+      delivery_(std::make_unique<KeyDelivery>(group, items)),
+      groups_(deal_rows(group, items, strategy)) {}
 
 StepAttention::~StepAttention() = default;
 
@@ -94,13 +69,33 @@ void StepAttention::attend_group(RowGroup& rows, std::uint32_t layer, ConstMatri
     std::memcpy(rows.query.data() + run.group_row * width, query.row(run.local_row), run.count * width * sizeof(float));
   }
   rows.partials.clear();
-  if (rows.layout) {
-    if (rows.by_ring) {
-      attend_by_ring(group_, rows, layer, *stream_);
-    } else {
-      attend_gathered(group_, rows, layer, *stream_);
-    }
+  if (rows.by_ring) {
+    if (rows.layout) attend_by_ring(group_, rows, layer, *stream_);
+  } else if (rows.layout || rows.retrieval) {
+    gather_queries(group_, rows);
+    if (rows.retrieval) choose_keys(rows, layer);
+    attend_gathered(group_, rows, layer, *stream_);
   }
+  merge_rows(rows, layer);
+  if (rows.votes) take_votes(group_, rows);
+  for (const RowGroup::LocalRun& run : rows.local_runs) {
+    std::memcpy(out.row(run.local_row), rows.out.data() + run.group_row * width, run.count * width * sizeof(float));
+  }
+}
+
+void StepAttention::choose_keys(RowGroup& rows, std::uint32_t layer) {
+  Retrieval& retrieval = *rows.retrieval;
+  const AttentionItem& item = items_[rows.items.front()];
+  if (rows.selects && retrieval.selects()) {
+    const std::size_t count = item.is_prefill ? rows.all_positions.size() : 1;
+    if (const auto failure = retrieval.select(layer, count, rows.all_queries.data(), *stream_)) rows.fail(*failure);
+  }
+  rows.layout = std::make_unique<Layout>(*item.chunks, retrieval.visible_blocks(layer, rows.tile_end),
+                                         group_.transport.size(), group_.format, group_.holders);
+}
+
+// The nodes of the lane tree, then the tail.
+void StepAttention::merge_rows(RowGroup& rows, std::uint32_t layer) {
   const std::size_t row_count = rows.row_counts[group_.transport.rank()];
   if (row_count == 0) return;
   if (rows.has_failed()) {  // nobody will use these rows; they only have to be finite
@@ -119,9 +114,6 @@ void StepAttention::attend_group(RowGroup& rows, std::uint32_t layer, ConstMatri
     task.into = {rows.out.data(), rows.lse.data()};
     group_.backend.merge(*stream_, task);
     stream_->wait();
-  }
-  for (const RowGroup::LocalRun& run : rows.local_runs) {
-    std::memcpy(out.row(run.local_row), rows.out.data() + run.group_row * width, run.count * width * sizeof(float));
   }
 }
 

@@ -7,6 +7,10 @@
 // Both compute the same nodes of the same lane tree, so which one is taken leaves no trace in the bits; it is chosen
 // for a whole group of rows by the bytes that would travel. One rank needs neither.
 //
+// Not every row sees every key. The rows of a document beyond the model's window see its first block and a local
+// window; the rows of a request under retrieval what its pages were chosen to be (retrieval.h). They go in tiles,
+// always gathered: their keys are few, and those who own the keys choose among them.
+//
 // A rank that cannot read a block, or has no room, marks the items concerned as failed and keeps taking part in every
 // exchange for the others. Transport errors are not caught: they end the worker group.
 #pragma once
@@ -21,33 +25,13 @@
 #include "memory_store/kv_store.h"
 #include "protocol/error.h"
 #include "worker/model/context_attention.h"
-#include "worker/parallel/layout.h"
+#include "worker/parallel/group_setting.h"
+#include "worker/parallel/retrieval.h"
 #include "worker/parallel/tail.h"
-#include "worker/parallel/transport.h"
 
 namespace rotulus::worker {
 
-// What attention needs to know of this rank's group; constant for its life.
-struct GroupSetting {
-  Transport& transport;
-  kernels::Backend& backend;
-  memory_store::KvStore& store;
-  kernels::KvFormat format;
-  std::uint32_t query_heads = 0;
-  std::uint32_t layers = 0;
-  kernels::Rope rope;
-  float softmax_scale = 0;
-  VolumeHolders holders;
-};
-
 enum class Strategy : std::uint8_t { automatic, ring, gathered };
-
-// The status word of an item on this rank.
-struct AttentionFailure {
-  protocol::ErrorCode code = protocol::ErrorCode::internal;
-  std::string message;
-  protocol::ObjectId damaged;
-};
 
 // Rows of one item that one rank computes.
 struct ItemRun {
@@ -61,7 +45,11 @@ struct AttentionItem {
   const std::vector<ChunkLocation>* chunks = nullptr;  // of the context; nullptr: the rows see a tail only
   std::uint64_t visible_end = 0;                       // keys [0, visible_end) of the context, new ones included
   bool appends_to_context = false;                     // the rows' keys become part of it
+  protocol::RetrievalParameters kept;                  // of the context: landmarks, and what later rows see
   Tail* tail = nullptr;                                // the request's, on its home rank
+  Retrieval* retrieval = nullptr;                      // of the request; nullptr: exact, without votes
+  bool votes = false;                                  // the rows' votes count
+  bool is_prefill = false;                             // pages are chosen for tiles, not for single rows
   std::vector<ItemRun> runs;                           // ascending positions
   std::optional<AttentionFailure> failure;
 };
@@ -81,7 +69,9 @@ class StepAttention final : public ContextAttention {
 
  private:
   void append_to_tails(std::uint32_t layer, kernels::ConstMatrix key, kernels::ConstMatrix value);
+  void choose_keys(RowGroup& rows, std::uint32_t layer);
   void attend_group(RowGroup& rows, std::uint32_t layer, kernels::ConstMatrix query, kernels::Matrix out);
+  void merge_rows(RowGroup& rows, std::uint32_t layer);
   void attend_tail(RowGroup& rows, std::uint32_t layer);
 
   const GroupSetting& group_;

@@ -17,6 +17,7 @@ class Tail final {
   std::int64_t first_position() const { return first_position_; }  // of its first token in the document's positions
   std::uint64_t token_count() const { return token_count_; }
   void grow(std::uint64_t rows) { token_count_ += rows; }  // after a step in which all layers got `rows` more
+  void cut(std::uint64_t token_count) { token_count_ = token_count; }  // what comes next takes the place of the rest
 
   // Block `index` (128 tokens) of a layer; zeroed memory where it was not asked for before.
   std::byte* block(std::uint32_t layer, std::uint64_t index);
