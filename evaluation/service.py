@@ -1,0 +1,45 @@
+"""The service as an evaluation sees it: the OpenAI client for answers, plain HTTP for contexts."""
+import json
+import os
+import time
+import urllib.request
+
+import openai
+
+
+class Service:
+    def __init__(self, url):
+        self.url = url.rstrip("/")
+        self.key = os.environ.get("ROTULUS_API_KEY", "none")
+        self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key, timeout=3600, max_retries=0)
+        self.model = self.client.models.list().data[0].id
+
+    def request(self, method, path, body=None):
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
+        data = None if body is None else json.dumps(body).encode()
+        asked = urllib.request.Request(f"{self.url}{path}", data=data, method=method, headers=headers)
+        with urllib.request.urlopen(asked, timeout=600) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def submit(self, text, **fields):
+        return self.request("POST", "/v1/contexts", {"text": text, **fields})["id"]
+
+    def wait(self, context):
+        """Seconds that it took, and tokens. Fails with the service's words if the context does."""
+        began = time.monotonic()
+        while True:
+            view = self.request("GET", f"/v1/contexts/{context}")
+            if view["status"] == "completed":
+                return time.monotonic() - began, view["progress"]["total"]
+            if view["status"] in ("failed", "cancelled"):
+                raise RuntimeError(f"context {context} {view['status']}: {view.get('last_error')}")
+            time.sleep(0.5)
+
+    def complete(self, context, prompt, max_tokens, attention):
+        answer = self.client.completions.create(
+            model=self.model, prompt=prompt, max_tokens=max_tokens, temperature=0,
+            extra_body={"context_id": context, "attention": {**attention, "report": True}})
+        return {"text": answer.choices[0].text, "attention": getattr(answer, "attention", None)}
+
+    def delete(self, context):
+        self.request("DELETE", f"/v1/contexts/{context}")
