@@ -51,7 +51,8 @@ struct PanelProduct {
 // [rows][columns / scale_columns] as sum_columns gives them, for the types that have minimums.
 //
 // Quantized: for each run of scale_columns columns, ascending, sum += scale * <values, x> and then, where the type has
-// them, sum += minimum * column_sum; <values, x> is one chain of its own. Otherwise runs of kSumRun columns, without scales.
+// them, sum += minimum * column_sum; <values, x> is one chain of its own. Otherwise runs of kSumRun columns, without
+// scales.
 struct DecodeProduct {
   PackedView weight;
   std::size_t first_group;
