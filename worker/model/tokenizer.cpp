@@ -58,11 +58,12 @@ std::vector<bool> find_ends(const tokenizer::Vocabulary& vocabulary) {
   return ends;
 }
 
-// Tokens that stand for themselves in text that may have them. (SentencePiece's own pieces, also those that its users
-// defined, are its encoder's business: they are found in any text.)
+// User-defined tokens that are found in any text are the encoder's business.
 tokenizer::SpecialTokenIndex index_specials(const tokenizer::Vocabulary& vocabulary) {
-  if (vocabulary.kind == tokenizer::VocabularyKind::sentence_piece) return {vocabulary, {TokenType::control}};
-  return {vocabulary, {TokenType::control, TokenType::user_defined}};
+  return tokenizer::SpecialTokenIndex(vocabulary, [&](TokenId id) {
+    const TokenType type = vocabulary.types[id];
+    return type == TokenType::control || (type == TokenType::user_defined && !is_found_in_text(vocabulary, id));
+  });
 }
 
 }  // namespace

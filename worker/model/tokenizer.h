@@ -57,8 +57,7 @@ class Tokenizer final {
   std::optional<TokenId> eos() const;
   bool ends_generation(TokenId id) const;  // eos, eot and their kin, as the file and its names say
   std::optional<TokenId> find_special(std::string_view text) const;
-  // The leftmost special token (control; in byte-level BPE user-defined ones too) in `text`, and of those that begin
-  // there the longest.
+  // The leftmost special token in `text` (control, or a user-defined mark), and of those that begin there the longest.
   std::optional<SpecialMatch> find_first_special(std::string_view text) const;
   std::string_view missing_bytes() const;  // bytes that no token of the vocabulary stands for, ascending
 

@@ -27,9 +27,12 @@ using protocol::ErrorCode;
 using protocol::kMaxPreTokenBytes;
 using Ids = std::vector<TokenId>;
 
+constexpr const char* kWithUserDefined = "gpt-2 with user-defined tokens";
 constexpr const char* kPieces = "pieces";
 constexpr const char* kPiecesAfterSpace = "pieces after a space";
-const char* const kKinds[] = {"smollm", "gpt-2", "default", "llama-bpe", "qwen2", kPieces, kPiecesAfterSpace};
+const char* const kKinds[] = {"smollm", "gpt-2",           "default",       "llama-bpe",      "qwen2",
+                              "gpt-4o", "tekken",          "deepseek-llm",  "deepseek-coder", "deepseek-v3",
+                              kPieces,  kPiecesAfterSpace, kWithUserDefined};
 
 tokenizer::Vocabulary small_pieces(bool adds_space) {
   using tokenizer::TokenType;
@@ -63,6 +66,11 @@ tokenizer::Vocabulary small_pieces(bool adds_space) {
 
 // Merges that make pieces of every kind of text, some of them listed before those that make their parts.
 Tokenizer small_tokenizer(const std::string& pre_tokenizer) {
+  if (pre_tokenizer == kWithUserDefined) {
+    auto vocabulary = byte_vocabulary({"t h", "Ġ Ġ"}, "gpt-2", {"  ", "    ", "the", "\xC3\xA9", "<tool_call>"});
+    std::fill(vocabulary.types.begin() + 258, vocabulary.types.end(), tokenizer::TokenType::user_defined);
+    return Tokenizer(vocabulary);
+  }
   if (pre_tokenizer == kPieces) return Tokenizer(small_pieces(false));
   if (pre_tokenizer == kPiecesAfterSpace) return Tokenizer(small_pieces(true));
   return Tokenizer(byte_vocabulary({"ab c", "a b", "t h", "th e", "Ġ the", "Ġ Ġ", "ĠĠ ĠĠ", "1 2", "Ċ Ċ", "! !", "Ã ©",
@@ -304,6 +312,21 @@ TEST(Tokenizer, FindsTheLeftmostAndLongestSpecialToken) {
   EXPECT_FALSE(tokenizer.find_special("a"));
 }
 
+// What a vocabulary's makers defined is found in text, but not what looks like markup; and it is no byte.
+TEST(Tokenizer, FindsUserDefinedTokensInTextButNoMarks) {
+  const Tokenizer tokenizer = small_tokenizer(kWithUserDefined);
+  const TokenId two = 258, four = 259, the = 260, e_acute = 261;
+  EXPECT_EQ(tokenizer.encode("       the\xC3\xA9!"), (Ids{four, two, ' ', the, e_acute, '!'}));
+  EXPECT_EQ(tokenizer.encode("<tool_call>").size(), 11u);
+  EXPECT_EQ(tokenizer.encode("<tool_call>", SpecialTokens::parse), Ids{262});
+  EXPECT_EQ(tokenizer.missing_bytes(), "");
+
+  auto vocabulary = byte_vocabulary({}, "gpt-2");
+  vocabulary.types[0xE9] = tokenizer::TokenType::user_defined;
+  EXPECT_EQ(Tokenizer(vocabulary).missing_bytes(), "\xE9");
+  EXPECT_EQ(Tokenizer(vocabulary).encode("\xC3\xA9"), Ids{0xE9});
+}
+
 TEST(Tokenizer, KnowsTheEndsOfAnAnswer) {
   const Tokenizer& tokenizer = model_tokenizer();
   EXPECT_EQ(tokenizer.vocabulary_size(), 49152u);
@@ -344,10 +367,10 @@ TEST(Tokenizer, RefusesAnIdOutsideTheVocabulary) {
 }
 
 TEST(Tokenizer, RefusesAnUnknownPreTokenizerByItsNameAndOffersThoseWeHave) {
-  const auto error = error_of([] { Tokenizer(byte_vocabulary({}, "tekken")); });
+  const auto error = error_of([] { Tokenizer(byte_vocabulary({}, "kimi-k2")); });
   ASSERT_TRUE(error);
   EXPECT_EQ(error->code(), ErrorCode::unsupported);
-  EXPECT_NE(error->message().find("tekken"), std::string::npos);
+  EXPECT_NE(error->message().find("kimi-k2"), std::string::npos);
   EXPECT_NE(error->message().find("smollm"), std::string::npos);
 }
 

@@ -30,6 +30,7 @@ TokenId require_token(const IdByText& ids, std::string_view text, std::size_t me
 
 BytePairEncoder::BytePairEncoder(const Vocabulary& vocabulary)
     : pre_tokenizer_(make_pre_tokenizer(vocabulary.pre_tokenizer)),
+      user_defined_(vocabulary, [&](TokenId id) { return is_found_in_text(vocabulary, id); }),
       rules_(MergeRules::Unit::byte, vocabulary.tokens.size(), vocabulary.merges.size()),
       whole_tokens_(vocabulary.tokens.size()) {
   read_merges(vocabulary);
@@ -42,7 +43,8 @@ void BytePairEncoder::read_merges(const Vocabulary& vocabulary) {
     ids.emplace(vocabulary.tokens[id], static_cast<TokenId>(id));
   for (int byte = 0; byte < 256; ++byte) {
     const auto found = ids.find(spell_byte(static_cast<std::uint8_t>(byte)));
-    if (found == ids.end()) {
+    // A user-defined token is found in text as it is: DeepSeek's "ö" is the letter, not byte 0xF6.
+    if (found == ids.end() || vocabulary.types[found->second] == TokenType::user_defined) {
       missing_bytes_ += static_cast<char>(byte);
     } else {
       rules_.add_first_symbol(std::string(1, static_cast<char>(byte)), found->second);
@@ -64,6 +66,8 @@ void BytePairEncoder::read_merges(const Vocabulary& vocabulary) {
 }
 
 void BytePairEncoder::find_whole_tokens(const Vocabulary& vocabulary) {
+  for (TokenId id = 0; id < vocabulary.tokens.size(); ++id)
+    if (is_found_in_text(vocabulary, id)) whole_tokens_.add(vocabulary.tokens[id], id);
   std::vector<TokenId> ids;
   for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
     if (vocabulary.types[id] != TokenType::normal) continue;
@@ -77,7 +81,7 @@ void BytePairEncoder::find_whole_tokens(const Vocabulary& vocabulary) {
 }
 
 std::unique_ptr<Cutter> BytePairEncoder::make_cutter() const {
-  return std::make_unique<Splitter>(pre_tokenizer_);
+  return std::make_unique<Splitter>(pre_tokenizer_, user_defined_);
 }
 
 void BytePairEncoder::encode(std::string_view pre_token, std::vector<TokenId>& ids) const {

@@ -12,6 +12,7 @@
 #include "worker/model/tokenizer/encoder.h"
 #include "worker/model/tokenizer/merge_rules.h"
 #include "worker/model/tokenizer/pre_tokenizer.h"
+#include "worker/model/tokenizer/special_token_index.h"
 #include "worker/model/tokenizer/text_table.h"
 #include "worker/model/tokenizer/vocabulary.h"
 
@@ -36,9 +37,10 @@ class BytePairEncoder final : public Encoder {
   void merge(std::string_view bytes, std::vector<TokenId>& ids) const;  // without the look-up
 
   PreTokenizer pre_tokenizer_;
+  SpecialTokenIndex user_defined_;
   MergeRules rules_;
   std::string missing_bytes_;
-  TextTable whole_tokens_;  // tokens that a pre-token of their bytes becomes
+  TextTable whole_tokens_;  // tokens that a pre-token of their bytes becomes; user-defined ones
 };
 
 }  // namespace rotulus::worker::tokenizer

@@ -133,7 +133,7 @@ SentencePieceEncoder::SentencePieceEncoder(const Vocabulary& vocabulary, const P
     : token_count_(vocabulary.tokens.size()),
       byte_tokens_(find_byte_tokens(vocabulary)),
       rules_(MergeRules::Unit::character, pieces.symbol_count + pieces.other_characters.size(), pieces.rules.size()),
-      user_defined_(vocabulary, {TokenType::user_defined}),
+      user_defined_(vocabulary, [&](TokenId id) { return vocabulary.types[id] == TokenType::user_defined; }),
       borders_(pieces.texts()),
       whole_pieces_(pieces.normal.size()) {
   for (std::size_t bytes = 1; bytes <= kMaxCharacterBytes; ++bytes)

@@ -13,17 +13,17 @@ constexpr std::size_t two_bytes(char first, std::uint8_t second) {
 
 }  // namespace
 
-SpecialTokenIndex::SpecialTokenIndex(const Vocabulary& vocabulary, std::initializer_list<TokenType> types) {
-  for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
-    if (std::find(types.begin(), types.end(), vocabulary.types[id]) == types.end()) continue;
-    std::string text = token_bytes(vocabulary, static_cast<TokenId>(id));
+SpecialTokenIndex::SpecialTokenIndex(const Vocabulary& vocabulary, const std::function<bool(TokenId)>& is_wanted) {
+  for (TokenId id = 0; id < vocabulary.tokens.size(); ++id) {
+    if (!is_wanted(id)) continue;
+    std::string text = token_bytes(vocabulary, id);
     if (text.empty()) continue;
     if (text.size() == 1) {
       for (int second = 0; second < 256; ++second) begins_.set(two_bytes(text[0], static_cast<std::uint8_t>(second)));
     } else {
       begins_.set(two_bytes(text[0], static_cast<std::uint8_t>(text[1])));
     }
-    by_first_byte_[static_cast<std::uint8_t>(text[0])].push_back({std::move(text), static_cast<TokenId>(id)});
+    by_first_byte_[static_cast<std::uint8_t>(text[0])].push_back({std::move(text), id});
   }
   for (auto& entries : by_first_byte_)
     std::stable_sort(entries.begin(), entries.end(),
@@ -31,13 +31,34 @@ SpecialTokenIndex::SpecialTokenIndex(const Vocabulary& vocabulary, std::initiali
 }
 
 std::optional<SpecialMatch> SpecialTokenIndex::find_first(std::string_view text) const {
+  for (std::size_t offset = 0; offset < text.size(); ++offset)
+    if (const Entry* entry = find_at_start(text.substr(offset)))
+      return SpecialMatch{offset, entry->text.size(), entry->id};
+  return std::nullopt;
+}
+
+std::optional<SpecialMatch> SpecialTokenIndex::find_first_in_part(std::string_view text) const {
   for (std::size_t offset = 0; offset < text.size(); ++offset) {
-    const std::uint8_t second = offset + 1 < text.size() ? static_cast<std::uint8_t>(text[offset + 1]) : 0;
-    if (!begins_[two_bytes(text[offset], second)]) continue;
-    for (const Entry& entry : by_first_byte_[static_cast<std::uint8_t>(text[offset])])
-      if (text.substr(offset).starts_with(entry.text)) return SpecialMatch{offset, entry.text.size(), entry.id};
+    if (may_begin(text.substr(offset))) return SpecialMatch{.offset = offset};
+    if (const Entry* entry = find_at_start(text.substr(offset)))
+      return SpecialMatch{offset, entry->text.size(), entry->id};
   }
   return std::nullopt;
+}
+
+const SpecialTokenIndex::Entry* SpecialTokenIndex::find_at_start(std::string_view text) const {
+  const std::uint8_t second = text.size() > 1 ? static_cast<std::uint8_t>(text[1]) : 0;
+  if (!begins_[two_bytes(text[0], second)]) return nullptr;
+  for (const Entry& entry : by_first_byte_[static_cast<std::uint8_t>(text[0])])
+    if (text.starts_with(entry.text)) return &entry;
+  return nullptr;
+}
+
+bool SpecialTokenIndex::may_begin(std::string_view text) const {
+  const auto& entries = by_first_byte_[static_cast<std::uint8_t>(text[0])];
+  return std::any_of(entries.begin(), entries.end(), [&](const Entry& entry) {
+    return entry.text.size() > text.size() && entry.text.starts_with(text);
+  });
 }
 
 std::optional<TokenId> SpecialTokenIndex::find(std::string_view text) const {

@@ -6,7 +6,7 @@
 
 #include <array>
 #include <bitset>
-#include <initializer_list>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,17 +19,26 @@ namespace rotulus::worker::tokenizer {
 
 class SpecialTokenIndex final {
  public:
-  SpecialTokenIndex(const Vocabulary& vocabulary, std::initializer_list<TokenType> types);
+  explicit SpecialTokenIndex(const Vocabulary& vocabulary, const std::function<bool(TokenId)>& is_wanted);
+
+  bool empty() const { return begins_.none(); }
 
   // The leftmost, and of those that begin there the longest.
   std::optional<SpecialMatch> find_first(std::string_view text) const;
   std::optional<TokenId> find(std::string_view text) const;
+
+  // As find_first in text that goes on: where a token begins that what follows may end, or make a longer one, the match
+  // has no bytes.
+  std::optional<SpecialMatch> find_first_in_part(std::string_view text) const;
 
  private:
   struct Entry {
     std::string text;
     TokenId id;
   };
+  const Entry* find_at_start(std::string_view text) const;
+  bool may_begin(std::string_view text) const;  // whether a longer text that begins so begins with a token
+
   std::array<std::vector<Entry>, 256> by_first_byte_;  // longest first
   std::bitset<(1u << 16)> begins_;                     // whether one begins with these two bytes
 };

@@ -5,8 +5,10 @@
 
 namespace rotulus::worker::tokenizer {
 
-Splitter::Splitter(const PreTokenizer& pre_tokenizer) : levels_(1 + pre_tokenizer.patterns.size()) {
-  for (std::size_t i = 0; i < pre_tokenizer.patterns.size(); ++i) levels_[i + 1].pattern = &pre_tokenizer.patterns[i];
+Splitter::Splitter(const PreTokenizer& pre_tokenizer, const SpecialTokenIndex& tokens) : tokens_(tokens), levels_(1) {
+  if (!tokens.empty()) levels_.push_back({.kind = Level::Kind::tokens});
+  for (const Pattern& pattern : pre_tokenizer.patterns)
+    levels_.push_back({.kind = Level::Kind::pattern, .pattern = &pattern});
 }
 
 void Splitter::feed(std::string_view text, bool complete) {
@@ -45,12 +47,20 @@ void Splitter::refine(Level& level, const Piece& above) {
   // is position_.)
   const std::size_t from = level.piece.end;
   level.above = above;
-  if (level.pattern == nullptr) {
-    level.piece = cut_by_utf8(from, above);
-  } else if (above.is_invalid_byte) {
+  if (above.is_atom) {
     level.piece = above;
-  } else {
-    level.piece = cut_by_pattern(level, from, above);
+    return;
+  }
+  switch (level.kind) {
+    case Level::Kind::utf8:
+      level.piece = cut_by_utf8(from, above);
+      return;
+    case Level::Kind::tokens:
+      level.piece = cut_by_tokens(from, above);
+      return;
+    case Level::Kind::pattern:
+      level.piece = cut_by_pattern(level, from, above);
+      return;
   }
 }
 
@@ -59,7 +69,17 @@ Splitter::Piece Splitter::cut_by_utf8(std::size_t from, const Piece& above) cons
   if (end == text_.size()) return {.end = end, .open = above.open};
   if (above.open && step_utf8(text_.substr(end)).kind == Utf8Step::Kind::incomplete) return {.end = end, .open = true};
   if (end > position_) return {.end = end};
-  return {.end = end + 1, .is_invalid_byte = true};
+  return {.end = end + 1, .is_atom = true};
+}
+
+Splitter::Piece Splitter::cut_by_tokens(std::size_t from, const Piece& above) const {
+  const std::string_view text = text_.substr(from, above.end - from);
+  const auto match = above.open ? tokens_.find_first_in_part(text) : tokens_.find_first(text);
+  if (!match) return above;
+  const std::size_t begin = from + match->offset;
+  if (match->bytes == 0) return {.end = begin, .open = true};
+  if (begin > position_) return {.end = begin};
+  return {.end = begin + match->bytes, .is_atom = true};
 }
 
 Splitter::Piece Splitter::cut_by_pattern(Level& level, std::size_t from, const Piece& above) {

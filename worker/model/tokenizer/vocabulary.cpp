@@ -160,4 +160,12 @@ std::string token_bytes(const Vocabulary& vocabulary, TokenId id) {
   return spelled_bytes(token).value_or(token);
 }
 
+bool is_found_in_text(const Vocabulary& vocabulary, TokenId id) {
+  if (vocabulary.types[id] != TokenType::user_defined) return false;
+  if (vocabulary.kind == VocabularyKind::sentence_piece) return true;
+  const std::string& text = vocabulary.tokens[id];
+  const bool is_mark = (text.starts_with('<') && text.ends_with('>')) || (text.starts_with('[') && text.ends_with(']'));
+  return !is_mark;
+}
+
 }  // namespace rotulus::worker::tokenizer

@@ -42,4 +42,9 @@ Vocabulary read_vocabulary(const GgufFile& file);
 // "<0x0A>" for bytes (sentence_piece). Control tokens, and what is not spelled so, stand for their own text.
 std::string token_bytes(const Vocabulary& vocabulary, TokenId id);
 
+// Whether a token is found in any text before merging, as by the libraries that models are trained with: what the
+// makers of a vocabulary defined beside its merges. In byte-level BPE but those that look like marks ("<tool_call>",
+// "<｜User｜>"): a document that contains them must not be taken for markup. (In SentencePiece those are HTML tags.)
+bool is_found_in_text(const Vocabulary& vocabulary, TokenId id);
+
 }  // namespace rotulus::worker::tokenizer

@@ -15,7 +15,8 @@ using Pieces = std::vector<std::string>;
 
 Pieces split(const std::string& name, const std::string& text) {
   const PreTokenizer pre_tokenizer = make_pre_tokenizer(name);
-  Splitter splitter(pre_tokenizer);
+  const SpecialTokenIndex no_tokens({}, [](TokenId) { return false; });
+  Splitter splitter(pre_tokenizer, no_tokens);
   splitter.feed(text, true);
   Pieces pieces;
   while (const auto piece = splitter.next()) pieces.emplace_back(*piece);
@@ -41,6 +42,23 @@ TEST(PreTokenizer, Llama3CutsNumbersInThreesAndKeepsASignWithItsWord) {
 
 TEST(PreTokenizer, Qwen2CutsEachDigit) {
   EXPECT_EQ(split("qwen2", "12#tag #\r\n!"), (Pieces{"1", "2", "#tag", " #\r\n", "!"}));
+}
+
+TEST(PreTokenizer, Gpt4oAndTekkenCutWordsWhereTheirCaseChanges) {
+  EXPECT_EQ(split("gpt-4o", "HelloWorld ABC's 1234//\n x"),
+            (Pieces{"Hello", "World", " ABC's", " ", "123", "4", "//\n", " x"}));
+  EXPECT_EQ(split("tekken", "HelloWorld ABC's 12//\n"),
+            (Pieces{"Hello", "World", " ABC", "'s", " ", "1", "2", "//\n"}));
+}
+
+TEST(PreTokenizer, DeepseekCutsHanAndSignsApart) {
+  EXPECT_EQ(split("deepseek-llm", "Hello, w1234\xE5\xAD\x97x\n   "),
+            (Pieces{"Hello", ",", " w", "1234", "\xE5\xAD\x97", "x", "\n", "   "}));
+  EXPECT_EQ(split("deepseek-llm", "  x"), (Pieces{" ", " x"}));
+  EXPECT_EQ(split("deepseek-coder", "f(x) 12\xE5\xAD\x97"),
+            (Pieces{"f", "(", "x", ")", " ", "1", "2", "\xE5\xAD\x97"}));
+  EXPECT_EQ(split("deepseek-v3", "#include 1234 \xE5\xAD\x97\xE3\x81\x82!\n"),
+            (Pieces{"#include", " ", "123", "4", " ", "\xE5\xAD\x97\xE3\x81\x82", "!\n"}));
 }
 
 TEST(PreTokenizer, DefaultCutsSignsFirstAndNumbersInThrees) {
