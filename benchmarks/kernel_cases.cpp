@@ -11,12 +11,6 @@ namespace {
 using kernels::kBlockTokens;
 using kernels::kStripeTokens;
 
-struct Product {
-  std::size_t inputs;
-  std::size_t outputs;
-};
-constexpr Product kProducts[] = {{576, 576}, {576, 192}, {576, 192}, {576, 576}, {576, 1536}, {576, 1536}, {1536, 576}};
-
 std::vector<float> noise(std::size_t count) {
   std::mt19937 engine(7);
   std::uniform_real_distribution<float> uniform(-1, 1);
@@ -45,17 +39,29 @@ std::uint32_t lane_of_stripe(std::size_t stripe) {
 
 }  // namespace
 
-DenseCase::DenseCase(kernels::Backend& backend, kernels::WeightType type, std::size_t layers, std::size_t rows)
-    : backend_(backend), stream_(backend.make_stream()), rows_(rows), x_(noise(rows * 1536)), y_(rows * 1536) {
+DenseCase::DenseCase(kernels::Backend& backend, const LayerShape& shape, kernels::WeightType type, std::size_t layers,
+                     std::size_t rows)
+    : backend_(backend),
+      stream_(backend.make_stream()),
+      rows_(rows),
+      x_(noise(rows * shape.feed_forward)),
+      y_(rows * shape.feed_forward),
+      weight_bytes_(static_cast<double>(layers) * weight_bytes(shape, type)) {
   for (std::size_t layer = 0; layer < layers; ++layer) {
-    for (const Product& product : kProducts) {
-      const std::vector<std::byte> bytes =
-          random_bytes(type, product.outputs * kernels::weight_row_bytes(type, product.inputs));
-      weights_.push_back(backend.pack({type, product.outputs, product.inputs, bytes}));
-      flops_ += 2.0 * static_cast<double>(rows * product.inputs * product.outputs);
-      weight_bytes_ += static_cast<double>(bytes.size());
+    for (const auto& [inputs, outputs] : shape.products()) {
+      const std::vector<std::byte> bytes = random_bytes(type, outputs * kernels::weight_row_bytes(type, inputs));
+      weights_.push_back(backend.pack({type, outputs, inputs, bytes}));
+      flops_ += 2.0 * static_cast<double>(rows * inputs * outputs);
     }
   }
+}
+
+double DenseCase::weight_bytes(const LayerShape& shape, kernels::WeightType type) {
+  double bytes = 0;
+  for (const auto& [inputs, outputs] : shape.products()) {
+    bytes += static_cast<double>(outputs * kernels::weight_row_bytes(type, inputs));
+  }
+  return bytes;
 }
 
 void DenseCase::run(kernels::Role role) {

@@ -1,6 +1,7 @@
 // The operands on which the kernels are measured: a model's products and attention, in the sizes that matter.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -8,15 +9,41 @@
 
 namespace rotulus::benchmarks {
 
-// The seven products of each of `layers` layers of SmolLM2-135M, filled with noise.
+// The products of one layer of a Llama.
+struct LayerShape {
+  struct Product {
+    std::size_t inputs;
+    std::size_t outputs;
+  };
+  std::size_t embedding;
+  std::size_t kv_width;
+  std::size_t feed_forward;
+
+  // q, k, v, output, gate, up, down
+  std::array<Product, 7> products() const {
+    return {{{embedding, embedding},
+             {embedding, kv_width},
+             {embedding, kv_width},
+             {embedding, embedding},
+             {embedding, feed_forward},
+             {embedding, feed_forward},
+             {feed_forward, embedding}}};
+  }
+};
+inline constexpr LayerShape kShape135M{576, 192, 1536};  // SmolLM2-135M
+inline constexpr LayerShape kShape1B{2048, 512, 8192};   // Llama 3.2 1B
+
+// The products of each of `layers` layers, filled with noise.
 class DenseCase final {
  public:
-  DenseCase(kernels::Backend& backend, kernels::WeightType type, std::size_t layers, std::size_t rows);
+  DenseCase(kernels::Backend& backend, const LayerShape& shape, kernels::WeightType type, std::size_t layers,
+            std::size_t rows);
 
   void run(kernels::Role role);  // every product once
 
   double flops() const { return flops_; }  // of one run
   double weight_bytes() const { return weight_bytes_; }
+  static double weight_bytes(const LayerShape& shape, kernels::WeightType type);  // of one layer
 
  private:
   kernels::Backend& backend_;

@@ -1,4 +1,5 @@
-// The kernels in the sizes in which steps meet them. For shares of the machine's limits see bench_kernels.cpp.
+// The kernels in the sizes in which steps meet them. For shares of the machine's limits see bench_dense.cpp and
+// bench_attention.cpp.
 #include <benchmark/benchmark.h>
 
 #include "benchmarks/kernel_cases.h"
@@ -14,7 +15,7 @@ using kernels::WeightType;
 // Arguments: rows, threads.
 void dense_prefill(benchmark::State& state, WeightType type) {
   const auto backend = make_cpu_backend(Isa::automatic, static_cast<std::size_t>(state.range(1)));
-  DenseCase dense(*backend, type, 2, static_cast<std::size_t>(state.range(0)));
+  DenseCase dense(*backend, kShape135M, type, 2, static_cast<std::size_t>(state.range(0)));
   for (auto _ : state) dense.run(Role::prefill);
   state.counters["flops"] = benchmark::Counter(dense.flops(), benchmark::Counter::kIsIterationInvariantRate);
 }
@@ -24,7 +25,7 @@ BENCHMARK_CAPTURE(dense_prefill, f32, WeightType::f32)->UseRealTime()->ArgsProdu
 // All 30 layers: more than a last-level cache holds. Arguments: rows, threads.
 void dense_decode(benchmark::State& state, WeightType type) {
   const auto backend = make_cpu_backend(Isa::automatic, static_cast<std::size_t>(state.range(1)));
-  DenseCase dense(*backend, type, 30, static_cast<std::size_t>(state.range(0)));
+  DenseCase dense(*backend, kShape135M, type, 30, static_cast<std::size_t>(state.range(0)));
   for (auto _ : state) dense.run(Role::decode);
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(dense.weight_bytes()));
 }

@@ -101,6 +101,14 @@ ReadBandwidth::ReadBandwidth(std::size_t thread_count)
     : thread_count_(thread_count), memory_(kReadBytes / sizeof(std::uint64_t), 1) {}
 
 double ReadBandwidth::bytes_per_second() {
+  if (thread_count_ == 1) {
+    const double begin = thread_seconds();
+    const std::uint64_t sum = read_lines(memory_.data(), memory_.size());
+    const double elapsed = thread_seconds() - begin;
+    const volatile std::uint64_t sink = sum;
+    (void)sink;
+    return static_cast<double>(memory_.size() * sizeof(std::uint64_t)) / elapsed;
+  }
   const std::size_t words = memory_.size() / thread_count_ / 8 * 8;
   std::vector<std::uint64_t> sums(thread_count_);
   std::vector<std::thread> threads;

@@ -23,7 +23,7 @@ double fma_flops_per_second();
 class ReadBandwidth final {
  public:
   explicit ReadBandwidth(std::size_t thread_count);
-  double bytes_per_second();  // wall time of one pass over the memory
+  double bytes_per_second();  // one pass over the memory, in wall time; in the caller's CPU time where it is alone
 
  private:
   std::size_t thread_count_;

@@ -47,12 +47,12 @@ struct PanelProduct {
   bool accumulate;
 };
 
-// y[r][o] for the outputs o of groups [first_group, first_group + groups), whole panels. column_sums
-// [rows][columns / scale_columns] as sum_columns gives them, for the types that have minimums.
+// y[r][o] for the outputs o of groups [first_group, first_group + groups), whole panels. x [rows] as prepare_decode
+// left it where weights are quantized.
 //
 // Quantized: for each run of scale_columns columns, ascending, sum += scale * <values, x> and then, where the type has
-// them, sum += minimum * column_sum; <values, x> is one chain of its own. Otherwise runs of kSumRun columns, without
-// scales.
+// minimums, sum += minimum * (sum of x); <values, x> is one chain of its own. Otherwise runs of kSumRun columns,
+// without scales.
 struct DecodeProduct {
   PackedView weight;
   std::size_t first_group;
@@ -60,7 +60,6 @@ struct DecodeProduct {
   const float* x;
   std::size_t x_stride;
   std::size_t rows;
-  const float* column_sums;
   float* y;
   std::size_t y_stride;
 };
@@ -150,8 +149,9 @@ struct KernelTable {
   void (*unpack_panel)(const PackedView& weight, std::size_t first_group, std::size_t first_column, std::size_t depth,
                        float* panel);
   void (*multiply_panel)(const PanelProduct& product);
-  // `count` sums of `width` neighbours each; width 16 or 32.
-  void (*sum_columns)(const float* x, std::size_t width, std::size_t count, float* sums);
+  // What decode reads of one row of inputs, for a quantized type: `columns` floats as the row wants them, then, where
+  // the type has minimums, the sum of each run of scale_columns inputs.
+  void (*prepare_decode)(WeightType type, const float* x, std::size_t columns, float* prepared);
   void (*decode)(const DecodeProduct& product);
 
   void (*norm)(const float* x, const float* weight, float epsilon, std::size_t count, float* y);

@@ -59,10 +59,14 @@ void multiply_prefill(Machine& machine, const PackedView& weight, ConstMatrix x,
 void multiply_decode(Machine& machine, const PackedView& weight, ConstMatrix x, Matrix y) {
   if (x.rows == 0 || weight.rows == 0) return;
   const WeightForm form = form_of(weight.type);
-  const std::size_t runs = form.has_minimum ? weight.columns / form.scale_columns : 0;
-  float* const sums = machine.shared.reserve(std::max<std::size_t>(1, x.rows * runs));
-  for (std::size_t row = 0; runs > 0 && row < x.rows; ++row) {
-    machine.table.sum_columns(x.row(row), form.scale_columns, runs, sums + row * runs);
+  if (form.is_quantized()) {
+    const std::size_t sums = form.has_minimum ? weight.columns / form.scale_columns : 0;
+    const Matrix prepared{machine.shared.reserve(x.rows * (weight.columns + sums)), x.rows, weight.columns,
+                          weight.columns + sums};
+    for (std::size_t row = 0; row < x.rows; ++row) {
+      machine.table.prepare_decode(weight.type, x.row(row), weight.columns, prepared.row(row));
+    }
+    x = prepared;
   }
   const std::size_t groups = ceil_div(weight.rows, kPanelColumns) * kPanelGroups;
   const std::size_t pieces = machine.pool.thread_count() == 1 ? 1 : kPiecesPerThread * machine.pool.thread_count();
@@ -75,7 +79,6 @@ void multiply_decode(Machine& machine, const PackedView& weight, ConstMatrix x, 
                           .x = x.data,
                           .x_stride = x.stride,
                           .rows = x.rows,
-                          .column_sums = sums,
                           .y = y.data,
                           .y_stride = y.stride});
   });

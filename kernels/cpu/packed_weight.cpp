@@ -18,11 +18,10 @@ void put_half(std::uint16_t bits, std::byte* row, std::size_t output) {
 // 32 codes of one output into its lane of the words.
 void pack_codes(const WeightForm& form, const FileBlock& block, std::size_t output, std::byte* words) {
   const std::size_t per_word = form.codes_per_word();
-  const std::uint32_t mask = (1u << form.bits) - 1;
-  const std::uint32_t last_two = (block.codes[30] & mask) | (block.codes[31] & mask) << form.bits;
+  const std::uint32_t last_two = block.codes[30] | std::uint32_t{block.codes[31]} << form.bits;
   for (std::size_t v = 0; v < form.bits; ++v) {
     std::uint32_t word = 0;
-    for (std::size_t n = 0; n < per_word; ++n) word |= (block.codes[v * per_word + n] & mask) << (form.bits * n);
+    for (std::size_t n = 0; n < per_word; ++n) word |= std::uint32_t{block.codes[v * per_word + n]} << (form.bits * n);
     if (32 % form.bits != 0) word |= (last_two >> (2 * v) & 3u) << 30;
     std::memcpy(words + (v * kGroupOutputs + output) * sizeof word, &word, sizeof word);
   }
@@ -73,7 +72,6 @@ void pack_output(const WeightSource& source, std::size_t output, std::byte* grou
 // Products of a scale and a value are exact in float (weight_form.h), so this rounds once at most.
 void dequantize_block(WeightType type, const FileBlock& block, float* y) {
   const WeightForm form = form_of(type);
-  const CodeValues values = values_of_codes(type);
   for (std::size_t k = 0; k < kWeightBlock; ++k) {
     const std::size_t part = k / form.scale_columns;
     float scale = f16_to_float(block.scale);
@@ -83,9 +81,7 @@ void dequantize_block(WeightType type, const FileBlock& block, float* y) {
       scale *= static_cast<std::int8_t>(block.scales[part]);
       minimum *= -static_cast<float>(block.minimums[part]);
     }
-    const int sign = 1 << (form.bits - 1);
-    const int value = form.bits > 5 ? (block.codes[k] ^ sign) - sign : values.of[block.codes[k]];
-    y[k] = scale * static_cast<float>(value) + minimum;
+    y[k] = scale * static_cast<float>(form.value_of(block.codes[k])) + minimum;
   }
 }
 

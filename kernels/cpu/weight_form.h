@@ -37,13 +37,21 @@ constexpr std::size_t kHeaderBlocks = 8;  // blocks that share a header
 
 enum class ScaleKind : std::uint8_t { none, f16, e8m0, integer };
 
+constexpr std::int8_t kIq4Values[] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+constexpr std::int8_t kFp4Values[] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};  // e2m1, doubled
+
 struct WeightForm {
-  std::uint32_t bits = 0;  // of a code
+  std::uint32_t bits = 0;                 // of a code
+  std::uint32_t zero = 0;                 // the code of 0
+  const std::int8_t* codebook = nullptr;  // [16] values of 4-bit codes, instead of code - zero
   ScaleKind scale = ScaleKind::none;
   bool has_minimum = false;
   std::size_t scale_columns = 32;
 
   constexpr bool is_quantized() const { return bits != 0; }
+  constexpr std::int32_t value_of(std::uint32_t code) const {
+    return codebook != nullptr ? codebook[code] : static_cast<std::int32_t>(code) - static_cast<std::int32_t>(zero);
+  }
   constexpr std::size_t codes_per_word() const { return 32 / bits; }
   constexpr std::size_t scales_per_block() const { return kWeightBlock / scale_columns; }
   constexpr std::size_t scale_bytes() const { return (scale == ScaleKind::f16 ? 2 : 1) * kGroupOutputs; }
@@ -77,53 +85,33 @@ struct WeightForm {
     case WeightType::bf16:
       return {};
     case WeightType::q8_0:
-      return {.bits = 8, .scale = ScaleKind::f16};
+      return {.bits = 8, .zero = 128, .scale = ScaleKind::f16};
     case WeightType::q4_0:
-    case WeightType::iq4_nl:
-      return {.bits = 4, .scale = ScaleKind::f16};
+      return {.bits = 4, .zero = 8, .scale = ScaleKind::f16};
     case WeightType::q4_1:
       return {.bits = 4, .scale = ScaleKind::f16, .has_minimum = true};
     case WeightType::q5_0:
-      return {.bits = 5, .scale = ScaleKind::f16};
+      return {.bits = 5, .zero = 16, .scale = ScaleKind::f16};
     case WeightType::q5_1:
       return {.bits = 5, .scale = ScaleKind::f16, .has_minimum = true};
     case WeightType::q2_k:
       return {.bits = 2, .scale = ScaleKind::integer, .has_minimum = true, .scale_columns = 16};
     case WeightType::q3_k:
-      return {.bits = 3, .scale = ScaleKind::integer, .scale_columns = 16};
+      return {.bits = 3, .zero = 4, .scale = ScaleKind::integer, .scale_columns = 16};
     case WeightType::q4_k:
       return {.bits = 4, .scale = ScaleKind::integer, .has_minimum = true};
     case WeightType::q5_k:
       return {.bits = 5, .scale = ScaleKind::integer, .has_minimum = true};
     case WeightType::q6_k:
-      return {.bits = 6, .scale = ScaleKind::integer, .scale_columns = 16};
+      return {.bits = 6, .zero = 32, .scale = ScaleKind::integer, .scale_columns = 16};
+    case WeightType::iq4_nl:
+      return {.bits = 4, .codebook = kIq4Values, .scale = ScaleKind::f16};
     case WeightType::iq4_xs:
-      return {.bits = 4, .scale = ScaleKind::integer};
+      return {.bits = 4, .codebook = kIq4Values, .scale = ScaleKind::integer};
     case WeightType::mxfp4:
-      return {.bits = 4, .scale = ScaleKind::e8m0};
+      return {.bits = 4, .codebook = kFp4Values, .scale = ScaleKind::e8m0};
   }
   return {};
-}
-
-// The values of codes of up to 5 bits, repeated to 32 entries: an index may carry higher bits of its word.
-struct CodeValues {
-  std::int8_t of[32];
-};
-[[maybe_unused]] constexpr CodeValues values_of_codes(WeightType type) {
-  constexpr std::int8_t kIq4[] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-  constexpr std::int8_t kFp4[] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};  // e2m1, doubled
-  CodeValues values{};
-  for (int i = 0; i < 32; ++i) {
-    const int code = i & ((1 << form_of(type).bits) - 1);
-    int value = code;
-    if (type == WeightType::iq4_nl || type == WeightType::iq4_xs) value = kIq4[code];
-    if (type == WeightType::mxfp4) value = kFp4[code];
-    if (type == WeightType::q3_k) value = code - 4;
-    if (type == WeightType::q4_0) value = code - 8;
-    if (type == WeightType::q5_0) value = code - 16;
-    values.of[i] = static_cast<std::int8_t>(value);
-  }
-  return values;
 }
 
 // The bits of half of 2^(exponent - 127), as MXFP4 scales its doubled values; 2^-128 and 2^-127 are subnormal.

@@ -8,7 +8,7 @@ namespace rotulus::kernels::cpu::avx512 {
 void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t first_column, std::size_t depth,
                   float* panel);
 void multiply_panel(const PanelProduct& product);
-void sum_columns(const float* x, std::size_t width, std::size_t count, float* sums);
+void prepare_decode(WeightType type, const float* x, std::size_t columns, float* prepared);
 void decode(const DecodeProduct& product);
 
 void norm(const float* x, const float* weight, float epsilon, std::size_t count, float* y);

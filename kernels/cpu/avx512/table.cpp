@@ -7,7 +7,7 @@ const KernelTable& avx512_kernels() {
       .name = "avx512",
       .unpack_panel = avx512::unpack_panel,
       .multiply_panel = avx512::multiply_panel,
-      .sum_columns = avx512::sum_columns,
+      .prepare_decode = avx512::prepare_decode,
       .decode = avx512::decode,
       .norm = avx512::norm,
       .add = avx512::add,

@@ -22,10 +22,8 @@ std::size_t run_length(std::size_t left) {
 // The codes of a block as values, not scaled.
 void unpack_values(WeightType type, const std::byte* block, float (*values)[kGroupOutputs]) {
   const WeightForm form = form_of(type);
-  const CodeValues table = values_of_codes(type);
   const std::size_t per_word = form.codes_per_word();
   const std::uint32_t mask = (1u << form.bits) - 1;
-  const std::int32_t sign = 1 << (form.bits - 1);
   for (std::size_t o = 0; o < kGroupOutputs; ++o) {
     std::uint32_t codes[kWeightBlock];
     std::uint32_t last_two = 0;
@@ -39,11 +37,7 @@ void unpack_values(WeightType type, const std::byte* block, float (*values)[kGro
       codes[30] = last_two & mask;
       codes[31] = last_two >> form.bits;
     }
-    for (std::size_t k = 0; k < kWeightBlock; ++k) {
-      const std::int32_t value =
-          form.bits > 5 ? (static_cast<std::int32_t>(codes[k]) ^ sign) - sign : table.of[codes[k]];
-      values[k][o] = static_cast<float>(value);
-    }
+    for (std::size_t k = 0; k < kWeightBlock; ++k) values[k][o] = static_cast<float>(form.value_of(codes[k]));
   }
 }
 
@@ -92,7 +86,6 @@ void decode_quantized(const DecodeProduct& p, std::size_t group) {
   const std::byte* data = weight.data + group * weight.group_bytes;
   const std::size_t first = group * kGroupOutputs;
   const std::size_t outputs = outputs_of_group(weight, group);
-  const std::size_t runs = weight.columns / form.scale_columns;
   for (std::size_t r = 0; r < p.rows; ++r) {
     for (std::size_t o = 0; o < outputs; ++o) p.y[r * p.y_stride + first + o] = 0;
   }
@@ -109,7 +102,7 @@ void decode_quantized(const DecodeProduct& p, std::size_t group) {
           float sum = 0;
           for (std::size_t k = begin; k < begin + form.scale_columns; ++k) sum += values[k][o] * x[k];
           float term = scale.scale * sum;
-          if (form.has_minimum) term += scale.minimum * p.column_sums[r * runs + run];
+          if (form.has_minimum) term += scale.minimum * p.x[r * p.x_stride + weight.columns + run];
           p.y[r * p.y_stride + first + o] += term;
         }
       }
@@ -187,11 +180,13 @@ void multiply_panel(const PanelProduct& p) {
   }
 }
 
-void sum_columns(const float* x, std::size_t width, std::size_t count, float* sums) {
-  for (std::size_t i = 0; i < count; ++i, x += width) {
+void prepare_decode(WeightType type, const float* x, std::size_t columns, float* prepared) {
+  const WeightForm form = form_of(type);
+  __builtin_memcpy(prepared, x, columns * sizeof(float));
+  for (std::size_t k = 0; form.has_minimum && k < columns; k += form.scale_columns) {
     float sum = 0;
-    for (std::size_t k = 0; k < width; ++k) sum += x[k];
-    sums[i] = sum;
+    for (std::size_t i = k; i < k + form.scale_columns; ++i) sum += x[i];
+    prepared[columns + k / form.scale_columns] = sum;
   }
 }
 

@@ -7,7 +7,7 @@ const KernelTable& scalar_kernels() {
       .name = "scalar",
       .unpack_panel = scalar::unpack_panel,
       .multiply_panel = scalar::multiply_panel,
-      .sum_columns = scalar::sum_columns,
+      .prepare_decode = scalar::prepare_decode,
       .decode = scalar::decode,
       .norm = scalar::norm,
       .add = scalar::add,

@@ -11,8 +11,8 @@
 namespace rotulus::kernels::cpu {
 
 struct FileBlock {
-  std::array<std::uint8_t, kWeightBlock> codes{};  // two's complement, cut to their bits, for 6 and 8 bits
-  std::uint16_t scale = 0;                         // f16: of the block, or the header of integer scales
+  std::array<std::uint8_t, kWeightBlock> codes{};
+  std::uint16_t scale = 0;  // f16: of the block, or the header of integer scales
   std::uint16_t minimum = 0;
   std::array<std::uint8_t, 2> scales{};    // int8, or the exponent of e8m0
   std::array<std::uint8_t, 2> minimums{};  // of 16 columns each, or only the first

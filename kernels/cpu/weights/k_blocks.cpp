@@ -75,8 +75,7 @@ FileBlock read_q4_k_or_q5_k(WeightType type, const std::byte* super, std::size_t
   return into;
 }
 
-// The low nibbles of blocks 0, 1 | 2, 3 of each half lie in the low | high nibbles of 64 bytes. A code is a weight plus
-// 32; we keep two's complement.
+// The low nibbles of blocks 0, 1 | 2, 3 of each half lie in the low | high nibbles of 64 bytes.
 FileBlock read_q6_k(const std::byte* super, std::size_t block) {
   FileBlock into{.scale = half_at(super + 208)};
   for (std::size_t half = 0; half < 2; ++half) {
@@ -85,7 +84,7 @@ FileBlock read_q6_k(const std::byte* super, std::size_t block) {
   const std::byte* low = super + block / 4 * 64 + block % 2 * 32;
   for (std::size_t k = 0; k < kWeightBlock; ++k) {
     const unsigned code = (byte_at(low, k) >> (block % 4 < 2 ? 0 : 4) & 15u) | layer(super + 128, 2, block, k) << 4;
-    into.codes[k] = static_cast<std::uint8_t>(code ^ 32u);
+    into.codes[k] = static_cast<std::uint8_t>(code);
   }
   return into;
 }

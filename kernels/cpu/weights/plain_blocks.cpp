@@ -1,4 +1,5 @@
-// Blocks of 32 weights with one f16 scale: f16 scale, (f16 minimum,) (uint32 fifth bits,) codes.
+// Blocks of 32 weights with one f16 scale: f16 scale, (f16 minimum,) (uint32 fifth bits,) codes. Those of
+// Q8_0 are int8; we count them from 0.
 #include "kernels/cpu/weights/file_block.h"
 
 namespace rotulus::kernels::cpu {
@@ -15,7 +16,7 @@ FileBlock read_plain_block(WeightType type, const std::byte* row, std::size_t in
   const std::byte* const fifth_bits = at;
   if (form.bits == 5) at += 4;
   for (std::size_t k = 0; k < kWeightBlock; ++k) {
-    unsigned code = form.bits == 8 ? byte_at(at, k) : split_nibble(at, k);
+    unsigned code = form.bits == 8 ? byte_at(at, k) ^ 128u : split_nibble(at, k);
     if (form.bits == 5) code |= (byte_at(fifth_bits, k / 8) >> k % 8 & 1u) << 4;
     block.codes[k] = static_cast<std::uint8_t>(code);
   }
