@@ -7,8 +7,6 @@
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
-#include <boost/json/src.hpp>
-
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -120,7 +118,7 @@ int run(const Arguments& arguments) {
       chunks[i] = {protocol::ObjectId{i + 1}, {{0, store->volumes().front().volume}}};
     }
     worker::StepPlan opening;
-    opening.contexts = {{context, ids.size(), chunks}};
+    opening.contexts = {{.context = context, .token_count = ids.size(), .chunks = chunks}};
     engine.execute(opening);
     for (std::size_t first = 0; first < ids.size(); first += kStepRows) {
       worker::StepPlan plan;
