@@ -19,7 +19,8 @@ namespace rotulus::kernels {
 inline constexpr std::uint32_t kLandmarkVersion = 1;
 inline constexpr std::uint32_t kStripeBlocks = kStripeTokens / kBlockTokens;
 
-inline constexpr float kSketchLevels[4] = {-1.5104f, -0.4528f, 0.4528f, 1.5104f};
+// Not inline: it is read in place, and objects of an ISA row define no weak symbols.
+constexpr float kSketchLevels[4] = {-1.5104f, -0.4528f, 0.4528f, 1.5104f};
 inline constexpr float kSketchThreshold = 0.9816f;  // between the second and the third, in scales
 
 constexpr std::size_t landmark_head_bytes(std::uint32_t head_dim) {
