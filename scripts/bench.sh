@@ -17,7 +17,7 @@ case " $* " in
   *" -h "* | *" --help "*) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit ;;
 esac
 
-scripts/build.sh release
+scripts/build.sh release programs benchmarks/all
 
 status=0
 for program in build/release/bin/rotulus-bench-*; do

@@ -9,7 +9,7 @@ program=build/release/bin/rotulus-same-bytes
 model=${ROTULUS_MODEL:-$(ls models/*.gguf | head -n 1)}
 store=$(mktemp -d)
 trap 'rm -rf "$store"' EXIT
-[ -x "$program" ] || { echo "no $program: run scripts/build.sh" >&2; exit 2; }
+[ -x "$program" ] || { echo "no $program: run scripts/build.sh release all" >&2; exit 2; }
 
 runs=0
 wrong=0

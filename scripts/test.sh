@@ -27,7 +27,7 @@ give_up() {
 }
 
 scripts/setup.sh || give_up setup
-scripts/build.sh release || give_up build
+scripts/build.sh release all || give_up build
 
 say "C++ tests (release)"
 touch "$results/ctest-release.xml"

@@ -28,7 +28,7 @@ def recorded():
 def our_logits(tmp_path):
     """our_logits(model, ids, kv_type) runs our program; gives the paths of the logits and of what it stored."""
     program = ROOT / "build/release/bin/rotulus-logits"
-    assert program.exists(), f"{program} is missing: run scripts/build.sh"
+    assert program.exists(), f"{program} is missing: run scripts/build.sh release all"
 
     def run(model, ids, kv_type):
         (tmp_path / "ids.json").write_text(json.dumps(ids))

@@ -37,7 +37,7 @@ def random_weight(name, generator):
 @pytest.mark.parametrize("name", TYPES)
 def test_weights_equal_those_of_gguf(name):
     program = ROOT / "build/release/bin/rotulus-dequantize"
-    assert program.exists(), f"{program} is missing: run scripts/build.sh"
+    assert program.exists(), f"{program} is missing: run scripts/build.sh release all"
     weight = random_weight(name, np.random.default_rng(sum(map(ord, name))))
     expected = gguf.dequantize(weight, gguf.GGMLQuantizationType[name])
     out = subprocess.run([program, name, str(ROWS), str(COLUMNS)], input=weight.tobytes(), capture_output=True, check=True,
