@@ -45,6 +45,11 @@ class Cluster {
       std::function<void(std::optional<protocol::Error>, std::string text, std::vector<std::string> pieces)>;
   virtual void encode(protocol::EncodeText request, IdsDone done) = 0;
   virtual void decode(std::vector<protocol::TokenId> ids, PiecesDone done) = 0;
+  // Counts the tokens of a document given in pieces of at most kTokenizePieceBytes, each answered before the next is
+  // given. A count that is begun must be ended, with an empty last piece if need be.
+  using CountDone = std::function<void(std::optional<protocol::Error>, std::uint64_t tokens)>;
+  virtual std::uint64_t begin_count() = 0;
+  virtual void count(protocol::TokenizeDocument piece, CountDone done) = 0;
   virtual void render(std::vector<protocol::ChatMessage> messages, TextDone done) = 0;
 };
 

@@ -1,5 +1,8 @@
 #include "coordinator/cluster_service.h"
 
+#include <memory>
+#include <utility>
+
 namespace rotulus::coordinator {
 
 ClusterView ClusterService::view() const {
@@ -15,6 +18,16 @@ ClusterView ClusterService::view() const {
   view.ranks = membership_.ranks();
   view.refused.assign(membership_.refused().begin(), membership_.refused().end());
   return view;
+}
+
+void ClusterService::count(protocol::TokenizeDocument piece, CountDone done) {
+  const auto counted = std::make_shared<std::uint64_t>(0);
+  texts_.tokenize(std::move(piece),
+                  [counted, done = std::move(done)](const std::optional<protocol::Error>& error,
+                                                    const std::vector<protocol::TokenId>& ids, bool is_last) {
+                    *counted += ids.size();
+                    if (error || is_last) done(error, *counted);
+                  });
 }
 
 const std::string& ClusterService::model_name() const {

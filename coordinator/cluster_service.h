@@ -24,6 +24,8 @@ class ClusterService final : public Cluster {
   void decode(std::vector<protocol::TokenId> ids, PiecesDone done) override {
     texts_.decode(std::move(ids), std::move(done));
   }
+  std::uint64_t begin_count() override { return texts_.begin_document(); }
+  void count(protocol::TokenizeDocument piece, CountDone done) override;
   void render(std::vector<protocol::ChatMessage> messages, TextDone done) override {
     texts_.render(std::move(messages), std::move(done));
   }

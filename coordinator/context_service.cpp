@@ -143,6 +143,32 @@ std::vector<ContextView> ContextService::list(std::optional<ContextId> after, st
   return views;
 }
 
+ContextEstimate ContextService::estimate(std::uint64_t tokens, protocol::AttentionMode asked) const {
+  if (!group_.has_model()) {
+    throw Error(ErrorCode::unavailable, "what fits is known when a worker group has come: " + group_.state());
+  }
+  const Capacity now = capacity();
+  ContextEstimate estimate{.tokens = tokens, .retrieval = plan_retrieval(asked, tokens, now.window)};
+  estimate.disk_bytes = stored_bytes(tokens, now.kv_bytes_per_token, estimate.retrieval);
+  estimate.disk_bytes_free = now.bytes_free;
+  estimate.seconds = costs_.seconds(tokens, estimate.retrieval);
+  estimate.obstacle = check_document(asked, tokens, true, now);
+  return estimate;
+}
+
+void ContextService::read_passages(ContextId id, std::vector<protocol::TokenRange> ranges, PassagesDone done) {
+  const Entry* found = entry(id);
+  std::optional<Error> error;
+  if (!found) error = not_found(id);
+  for (const protocol::TokenRange& range : ranges) {
+    if (error || (range.begin <= range.end && range.end <= found->record.description.token_count)) continue;
+    error = Error(ErrorCode::invalid_argument,
+                  fmt::format("[{}, {}) is no range of {}", range.begin, range.end, protocol::to_string(id)));
+  }
+  if (error) return loop_.post([done = std::move(done), error] { done(error, {}); });
+  coordinator::read_passages(catalogue_, texts_, id, std::move(ranges), std::move(done));
+}
+
 ContextView ContextService::cancel(ContextId id) {
   Entry* found = entry(id);
   if (!found) throw not_found(id);
@@ -408,7 +434,7 @@ ContextView ContextService::view(const Entry& entry) const {
     }
   }
   if (group_.has_model()) {
-    view.kv_bytes = progress.committed * group_.model().kv_bytes_per_token;
+    view.kv_bytes = stored_bytes(progress.committed, group_.model().kv_bytes_per_token, record.parameters.retrieval);
     view.numerics_changed = record.is_tokenized() && record.parameters.numerics_id != group_.parameters().numerics_id;
   }
   return view;

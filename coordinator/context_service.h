@@ -23,10 +23,12 @@
 
 #include "coordinator/catalogue.h"
 #include "coordinator/contexts.h"
+#include "coordinator/cost_model.h"
 #include "coordinator/event_loop.h"
 #include "coordinator/log.h"
 #include "coordinator/membership.h"
 #include "coordinator/metrics.h"
+#include "coordinator/passages.h"
 #include "coordinator/planner.h"
 #include "coordinator/text_service.h"
 #include "coordinator/tokenize_job.h"
@@ -57,6 +59,7 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   void create(NewContext context, std::function<void(std::optional<protocol::Error>, ContextView)> done) override;
   std::optional<ContextView> find(ContextId id) const override;
   std::vector<ContextView> list(std::optional<ContextId> after, std::size_t limit) const override;
+  ContextEstimate estimate(std::uint64_t tokens, protocol::AttentionMode asked) const override;
   ContextView cancel(ContextId id) override;
   void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) override;
   std::shared_ptr<void> subscribe(ContextId id, std::function<void(const ContextEvent&)> on_event) override;
@@ -65,6 +68,8 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   void set_observer(std::function<void(ContextId)> on_changed) { on_changed_ = std::move(on_changed); }
   Usability usability(ContextId id) const;
   void open_on_group(ContextId id);  // before work on it is given to a group that does not know it yet
+  // What the tokens of each range say. {not_found}, {invalid_argument} for no range of it, and what passages.h says.
+  void read_passages(ContextId id, std::vector<protocol::TokenRange> ranges, PassagesDone done);
   [[nodiscard]] std::shared_ptr<void> hold(ContextId id);  // while held it does not expire
 
   // Computes nothing new but the prompts that running answers wait for; what runs ends at its last committed chunk.
@@ -140,6 +145,7 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   std::optional<ContextId> tokenizing_;
   std::unique_ptr<TokenizeJob> job_;
   std::optional<Attempt> attempt_;
+  CostModel costs_;                           // of the present group
   std::vector<protocol::ObjectId> to_erase_;  // when a group is ready
   bool is_draining_ = false;
   Timer expiry_;

@@ -67,6 +67,7 @@ void ContextService::start_tokenizing(Entry& entry) {
   TokenizeJob::Input input{.context = entry.given.id, .document = spooled(entry.given)};
   input.frame = entry.given.description.frame;
   input.system = entry.given.description.system;
+  input.attention = entry.given.description.attention;
   input.capacity = capacity();
   input.vocabulary = group_.model().vocabulary;
   job_ = std::make_unique<TokenizeJob>(
@@ -91,8 +92,12 @@ void ContextService::on_tokenized(ContextId id, const std::optional<Error>& erro
   ContextRecord& given = found->given;
   given.description.token_count = document.token_count;
   given.parameters = group_.parameters();
+  given.parameters.retrieval =
+      plan_retrieval(given.description.attention, document.token_count, group_.model().context_length);
   given.chunks.assign(protocol::chunk_count(document.token_count), {});
-  if (const auto full = check_disk(given.chunks, document.token_count, capacity())) return fail(*found, *full);
+  if (const auto full = check_disk(given.chunks, document.token_count, given.parameters.retrieval, capacity())) {
+    return fail(*found, *full);
+  }
   given.status = ContextStatus::in_progress;
   CatalogueBatch batch;
   batch.put_token_ids(id, document.last_piece, document.last_ids);
@@ -103,8 +108,9 @@ void ContextService::on_tokenized(ContextId id, const std::optional<Error>& erro
     if (not_written) return fail(*tokenized, *not_written);
     std::error_code ignored;
     std::filesystem::remove(file, ignored);
-    log_.info("context_tokenized",
-              {{"context", protocol::to_string(id)}, {"tokens", tokenized->record.description.token_count}});
+    log_.info("context_tokenized", {{"context", protocol::to_string(id)},
+                                    {"tokens", tokenized->record.description.token_count},
+                                    {"landmark_version", tokenized->record.parameters.retrieval.landmark_version}});
     pump();
   });
 }
@@ -127,7 +133,8 @@ void ContextService::pump_computing() {
   Entry* next = next_to_compute();
   if (!next) return;
   // A context that was interrupted may find less room than it had when it was accepted.
-  const auto full = check_disk(next->given.chunks, next->given.description.token_count, capacity());
+  const auto full =
+      check_disk(next->given.chunks, next->given.description.token_count, next->given.parameters.retrieval, capacity());
   if (full && !next->was_completed) return fail(*next, *full);
   start_chunk(*next, *next_chunk(next->given.chunks));
 }
@@ -205,6 +212,7 @@ void ContextService::on_committed(const protocol::ChunkCommitted& committed) {
   const auto elapsed = loop_.now() - attempt_->started;
   const protocol::TokenRange range =
       protocol::chunk_range(committed.chunk_index, computed->given.description.token_count);
+  costs_.observe(range, computed->given.parameters.retrieval, std::chrono::duration<double>(elapsed).count());
   attempt_->is_committing = true;
   computed->chunk_tokens_computed = range.count();
   // A rank that reports no progress of a short chunk has computed it all the same.
@@ -318,6 +326,7 @@ void ContextService::retry_later(Entry& entry) {
 // The group
 
 void ContextService::on_group_ready() {
+  costs_ = {};
   erase_objects({});
   for (const auto& [id, found] : entries_) {
     found->blocked.reset();

@@ -57,6 +57,16 @@ struct NewContext {
   SpooledDocument document;
 };
 
+// What a document of so many tokens would take. Nothing is done for it.
+struct ContextEstimate {
+  std::uint64_t tokens = 0;
+  protocol::RetrievalParameters retrieval;
+  std::uint64_t disk_bytes = 0;             // of its keys, values and landmarks
+  std::uint64_t disk_bytes_free = 0;        // on all volumes that are held
+  std::optional<double> seconds;            // to compute it; nullopt: nothing was computed yet to judge by
+  std::optional<protocol::Error> obstacle;  // why it would be failed
+};
+
 // An entry of a context's event stream; `sequence` ascends by one per context.
 struct ContextEvent {
   std::uint64_t sequence = 0;
@@ -73,6 +83,9 @@ class Contexts {
   virtual std::optional<ContextView> find(ContextId id) const = 0;
   // Newest first; anonymous ones are left out. `after` names the last one of the page before.
   virtual std::vector<ContextView> list(std::optional<ContextId> after, std::size_t limit) const = 0;
+
+  // Throws Error{unavailable} until a worker group has said what its model is.
+  virtual ContextEstimate estimate(std::uint64_t tokens, protocol::AttentionMode asked) const = 0;
 
   virtual ContextView cancel(ContextId id) = 0;  // throws Error{not_found}; a finished one is returned as it is
   // Erased from the catalogue when `done` is called; its bytes are gone from the volumes held. {not_found} otherwise.

@@ -53,6 +53,8 @@ struct Metrics::State {
       counters(registry, "rotulus_http_requests_total", "HTTP requests answered, by route and status");
   Family<Counter>& requests_finished =
       counters(registry, "rotulus_request_success_total", "Answers that ended, by the reason why");
+  Family<Counter>& answers =
+      counters(registry, "rotulus_answers_total", "Answers that finished, by how they attended to their context");
   Counter& prompt_tokens = counter(registry, "rotulus_prompt_tokens_total", "Prompt tokens of admitted requests");
   Counter& prompt_tokens_cached =
       counter(registry, "rotulus_prompt_tokens_cached_total", "Of those: read from a context that was there before");
@@ -100,6 +102,7 @@ Metrics::Metrics() : state_(std::make_unique<State>()) {
   for (const char* reason : {"stop", "length", "error", "cancelled"}) {
     state_->requests_finished.Add({{"finished_reason", reason}});
   }
+  for (const char* mode : {"exact", "retrieval"}) state_->answers.Add({{"attention", mode}});
 }
 Metrics::~Metrics() = default;
 
@@ -145,6 +148,11 @@ void Metrics::observe_queue_time(double seconds) {
 void Metrics::observe_request(std::string_view finished_reason, double seconds) {
   state_->requests_finished.Add({{"finished_reason", std::string(finished_reason)}}).Increment();
   state_->request_latency.Observe(seconds);
+}
+
+void Metrics::count_answer(protocol::AttentionMode mode) {
+  const char* name = mode == protocol::AttentionMode::retrieval ? "retrieval" : "exact";
+  state_->answers.Add({{"attention", name}}).Increment();
 }
 
 void Metrics::count_worker_group_lost() {

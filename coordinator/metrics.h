@@ -44,6 +44,7 @@ class Metrics final {
   void observe_inter_token_latency(double seconds);
   void observe_queue_time(double seconds);
   void observe_request(std::string_view finished_reason, double seconds);  // stop, length, error, cancelled
+  void count_answer(protocol::AttentionMode mode);                         // finished; exact or retrieval
 
   void count_worker_group_lost();
   void count_chunk_committed(std::uint64_t tokens);

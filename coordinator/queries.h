@@ -1,7 +1,7 @@
 // Answers: from a validated request to a stream of tokens, replayed unseen when a worker group dies under it.
 //
 // Threads: the event loop. A query keeps what its replay needs: object list (through its context), question ids,
-// sampling, tokens so far.
+// sampling, attention, tokens so far.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +24,7 @@ struct QueryRequest {
   std::optional<std::uint32_t> max_tokens;  // absent: what is left of the window
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  protocol::AttentionSpec attention;
 };
 
 struct QueryUsage {
@@ -38,14 +39,30 @@ struct QueryTimings {
   double predicted_ms = 0;
 };
 
+// A part of the context that the answer's attention read, and the text there.
+struct Passage {
+  protocol::TokenRange range;
+  float mass = 0;
+  std::string text;
+};
+
+struct QueryResult {
+  protocol::FinishReason reason = protocol::FinishReason::stop;
+  std::string rest_of_text;
+  QueryUsage usage;
+  QueryTimings timings;
+  protocol::AttentionReport attention;
+  std::vector<Passage> provenance;  // best first; where the request's attention wants it
+};
+
 // What happens to a query, in this order: started?, (progress | token | waiting)*, then finished or failed, once.
+// One that is empty is not told.
 struct QueryEvents {
   std::function<void(const QueryUsage&)> on_started;                              // admitted; prompt is counted
   std::function<void(std::uint64_t processed, std::uint64_t total)> on_progress;  // of a prompt without context
   std::function<void(const protocol::AnswerToken&)> on_token;
   std::function<void(const std::string& why)> on_waiting;  // every 5 s at most while a worker group is being replaced
-  std::function<void(protocol::FinishReason, const std::string& rest_of_text, const QueryUsage&, const QueryTimings&)>
-      on_finished;
+  std::function<void(const QueryResult&)> on_finished;
   std::function<void(const protocol::Error&)> on_failed;
 };
 
@@ -59,7 +76,7 @@ class Queries {
  public:
   virtual ~Queries() = default;
   // Never throws: what is wrong arrives as on_failed, also before on_started (not_found, conflict, context not
-  // completed, context_length_exceeded with the numbers, too many waiting).
+  // completed, without the landmarks that it asks for, context_length_exceeded with the numbers, too many waiting).
   virtual std::unique_ptr<Query> start(QueryRequest request, QueryEvents events) = 0;
 };
 

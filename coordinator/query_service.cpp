@@ -44,7 +44,17 @@ std::string_view to_string(protocol::FinishReason reason) {
 }  // namespace
 
 struct QueryService::Running {
-  enum class Phase : std::uint8_t { arrived, encoding, planned, filling, ready, on_workers, ended };
+  enum class Phase : std::uint8_t {
+    arrived,
+    encoding,
+    planned,
+    filling,
+    ready,
+    on_workers,
+    answered,  // its provenance is to be read
+    reading,
+    ended
+  };
 
   std::uint64_t number = 0;
   QueryRequest request;
@@ -55,8 +65,9 @@ struct QueryService::Running {
   protocol::ContextId context;   // 0: none
   bool is_context_ours = false;  // made for this prompt
   std::uint64_t context_tokens = 0;
-  std::vector<TokenId> question;  // planned and later; before: with what goes into our context
-  std::uint32_t max_tokens = 0;
+  std::vector<TokenId> fill;  // planned: what goes into our context
+  std::vector<TokenId> question;
+  AnswerPlan plan;
   std::shared_ptr<void> hold;
   std::shared_ptr<void> subscription;
 
@@ -64,6 +75,7 @@ struct QueryService::Running {
   std::vector<TokenId> tokens;     // given to the client
   int replays = 0;
   int retries = 0;
+  QueryResult result;  // answered
 
   Clock::time_point arrived_at;
   Clock::time_point started_at;
@@ -171,9 +183,13 @@ void QueryService::advance(const RunningPtr& query) {
     case Running::Phase::ready:
       if (group_.has_room()) start_answer(query);
       return;
+    case Running::Phase::answered:
+      if (group_.is_ready()) read_provenance(query);
+      return;
     case Running::Phase::encoding:
     case Running::Phase::filling:
     case Running::Phase::on_workers:
+    case Running::Phase::reading:
     case Running::Phase::ended:
       return;
   }
@@ -235,25 +251,8 @@ void QueryService::on_encoded(const RunningPtr& query, std::vector<TokenId> ids)
 }
 
 void QueryService::plan(const RunningPtr& query) {
-  const auto& context = query->request.context;
-  if (context) {
-    const auto view = contexts_.find(*context);
-    if (!view) return fail(query, *contexts_.usability(*context).error);
-    query->context = *context;
-    query->context_tokens = view->description.token_count;
-    query->hold = contexts_.hold(*context);
-  } else {
-    // All but the last token are a context of their own; the last one is the question behind it.
-    query->is_context_ours = query->question.size() > 1;
-    query->context_tokens = query->question.size() - 1;
-  }
-  const std::uint64_t question_tokens = context ? query->question.size() : 1;
-  const auto planned = plan_answer({.context_tokens = query->context_tokens,
-                                    .question_tokens = question_tokens,
-                                    .max_tokens = query->request.max_tokens,
-                                    .window = group_.model().context_length});
-  if (const auto* error = std::get_if<Error>(&planned)) return fail(query, *error);
-  query->max_tokens = std::get<std::uint32_t>(planned);
+  const auto error = query->request.context ? plan_question(*query) : plan_whole_prompt(*query);
+  if (error) return fail(query, *error);
   query->started_at = loop_.now();
   query->phase = query->is_context_ours ? Running::Phase::planned : Running::Phase::ready;
   const QueryUsage counted = usage(*query);
@@ -262,11 +261,44 @@ void QueryService::plan(const RunningPtr& query) {
   advance(query);
 }
 
+std::optional<Error> QueryService::plan_question(Running& query) {
+  const protocol::ContextId id = *query.request.context;
+  const auto view = contexts_.find(id);
+  if (!view) return contexts_.usability(id).error;
+  AnswerSize size{.context_tokens = view->description.token_count, .question_tokens = query.question.size()};
+  size.max_tokens = query.request.max_tokens;
+  size.window = group_.model().context_length;
+  size.has_landmarks = view->parameters.retrieval.landmark_version != 0;
+  size.attention = query.request.attention;
+  const auto planned = plan_answer(size);
+  if (const auto* error = std::get_if<Error>(&planned)) return *error;
+  query.plan = std::get<AnswerPlan>(planned);
+  query.context = id;
+  query.context_tokens = size.context_tokens;
+  query.hold = contexts_.hold(id);
+  return std::nullopt;
+}
+
+// All but the question at its end becomes a context of its own.
+std::optional<Error> QueryService::plan_whole_prompt(Running& query) {
+  PromptSize size{.tokens = query.question.size(), .max_tokens = query.request.max_tokens};
+  size.window = group_.model().context_length;
+  size.attention = query.request.attention;
+  const auto planned = plan_prompt(size);
+  if (const auto* error = std::get_if<Error>(&planned)) return *error;
+  const auto& plan = std::get<PromptPlan>(planned);
+  const auto begin = query.question.begin() + static_cast<std::ptrdiff_t>(plan.context_tokens);
+  query.plan = plan.answer;
+  query.context_tokens = plan.context_tokens;
+  query.is_context_ours = plan.context_tokens > 0;
+  query.fill.assign(query.question.begin(), begin);
+  query.question.erase(query.question.begin(), begin);
+  return std::nullopt;
+}
+
 void QueryService::begin_fill(const RunningPtr& query) {
   query->phase = Running::Phase::filling;
-  const std::string bytes = records::token_ids_value(std::span(query->question).first(query->question.size() - 1));
-  const TokenId last = query->question.back();
-  query->question = {last};
+  const std::string bytes = records::token_ids_value(std::exchange(query->fill, {}));
   auto document = std::make_shared<SpooledDocument>();
   loop_.in_background(
       [document, bytes, directory = config_.spool_directory] {
@@ -279,6 +311,7 @@ void QueryService::begin_fill(const RunningPtr& query) {
         NewContext context{.description = {}, .document = *document};
         context.description.frame = protocol::Frame::raw;
         context.description.is_anonymous = true;
+        context.description.attention = query->plan.mode;
         contexts_.create(std::move(context),
                          [this, query](const std::optional<Error>& refused, const ContextView& view) {
                            if (refused) return fail(query, *refused);
@@ -318,9 +351,11 @@ void QueryService::start_answer(const RunningPtr& query) {
   start.question = query->question;
   start.forced = query->tokens;
   start.sampling = query->request.sampling;
-  start.max_tokens = query->max_tokens;
+  start.max_tokens = query->plan.max_tokens;
   start.stop = query->request.stop;
   start.ignore_eos = query->request.ignore_eos;
+  start.attention = query->request.attention;
+  start.attention.mode = query->plan.mode;
   try {
     if (query->context) contexts_.open_on_group(query->context);
     group_.send_work(start);
@@ -377,15 +412,48 @@ void QueryService::on_token(const protocol::AnswerToken& token) {
 void QueryService::on_finished(const protocol::AnswerFinished& finished) {
   const RunningPtr query = by_request(finished.request);
   if (!query) return;
-  QueryTimings timings;
-  timings.queue_ms = ms_between(query->arrived_at, query->started_at);
-  timings.prompt_ms = query->fill_ms + finished.prompt_ms;
-  timings.predicted_ms = finished.predicted_ms;
-  const QueryUsage used = usage(*query);
-  const auto on_finished = query->events.on_finished;
-  retire(query, to_string(finished.reason));
-  if (on_finished) on_finished(finished.reason, finished.text, used, timings);
+  QueryResult& result = query->result;
+  result.reason = finished.reason;
+  result.rest_of_text = finished.text;
+  result.timings.queue_ms = ms_between(query->arrived_at, query->started_at);
+  result.timings.prompt_ms = query->fill_ms + finished.prompt_ms;
+  result.timings.predicted_ms = finished.predicted_ms;
+  result.usage = usage(*query);
+  result.attention = finished.attention;
+  metrics_.count_answer(finished.attention.mode);
+  on_workers_.erase(query->on_request);
+  query->phase = Running::Phase::answered;
+  const bool wants_text = query->request.attention.wants_provenance && !result.attention.evidence.empty();
+  if (!wants_text) finish(query);
   pump();
+}
+
+void QueryService::read_provenance(const RunningPtr& query) {
+  query->phase = Running::Phase::reading;
+  std::vector<protocol::TokenRange> ranges;
+  for (const protocol::Evidence& evidence : query->result.attention.evidence) ranges.push_back(evidence.range);
+  contexts_.read_passages(
+      query->context, std::move(ranges),
+      [this, query](const std::optional<Error>& error, const std::vector<std::string>& passages) {
+        if (query->phase != Running::Phase::reading) return;
+        if (error && error->code() == ErrorCode::unavailable) {  // the group was lost: with the next one
+          query->phase = Running::Phase::answered;
+          return pump();
+        }
+        if (error) return fail(query, *error);
+        const auto& evidence = query->result.attention.evidence;
+        for (std::size_t i = 0; i < evidence.size(); ++i) {
+          query->result.provenance.push_back({evidence[i].range, evidence[i].mass, passages.at(i)});
+        }
+        finish(query);
+        pump();
+      });
+}
+
+void QueryService::finish(const RunningPtr& query) {
+  const auto on_finished = query->events.on_finished;
+  retire(query, to_string(query->result.reason));
+  if (on_finished) on_finished(query->result);
 }
 
 void QueryService::on_failed(const protocol::AnswerFailed& failed) {
@@ -514,8 +582,7 @@ void QueryService::retire(const RunningPtr& query, std::string_view reason) {
 }
 
 QueryUsage QueryService::usage(const Running& query) const {
-  const std::uint64_t question = query.request.context ? query.question.size() : 1;
-  return {.prompt_tokens = query.context_tokens + question,
+  return {.prompt_tokens = query.context_tokens + query.question.size(),
           .completion_tokens = query.tokens.size(),
           .cached_tokens = query.request.context ? query.context_tokens : 0};
 }

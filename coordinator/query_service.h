@@ -67,6 +67,8 @@ class QueryService final : public Queries, public GroupListener {
   void encode(const RunningPtr& query);
   void on_encoded(const RunningPtr& query, std::vector<protocol::TokenId> ids);
   void plan(const RunningPtr& query);
+  std::optional<protocol::Error> plan_question(Running& query);
+  std::optional<protocol::Error> plan_whole_prompt(Running& query);
   void begin_fill(const RunningPtr& query);
   void on_fill_created(const RunningPtr& query, const ContextView& view);
   void on_fill_progress(const RunningPtr& query, const ContextView& view);
@@ -77,6 +79,8 @@ class QueryService final : public Queries, public GroupListener {
   void on_finished(const protocol::AnswerFinished& finished);
   void on_failed(const protocol::AnswerFailed& failed);
   void requeue(const RunningPtr& query, const std::string& why);
+  void read_provenance(const RunningPtr& query);
+  void finish(const RunningPtr& query);
   RunningPtr by_request(protocol::RequestId request) const;
 
   void tick();

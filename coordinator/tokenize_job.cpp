@@ -57,8 +57,8 @@ void TokenizeJob::Run::begin() {
                                     input.document.bytes),
                         "input_ids"));
     }
-    if (const auto error = check_window(input.document.bytes / sizeof(TokenId), true, input.capacity))
-      return fail(*error);
+    const std::uint64_t tokens = input.document.bytes / sizeof(TokenId);
+    if (const auto error = check_document(input.attention, tokens, true, input.capacity)) return fail(*error);
   }
   read_piece();
 }
@@ -100,7 +100,8 @@ void TokenizeJob::Run::take_ids(const std::vector<TokenId>& found, bool is_last)
   }
   token_count += found.size();
   ids.insert(ids.end(), found.begin(), found.end());
-  if (const auto error = check_window(token_count, is_given && is_last, input.capacity)) return fail(*error);
+  const bool is_counted = is_given && is_last;
+  if (const auto error = check_document(input.attention, token_count, is_counted, input.capacity)) return fail(*error);
   if (!is_last) return;
   if (ids.size() > kTokenIdsPerPiece) return store_pieces();
   go_on();

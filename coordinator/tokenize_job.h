@@ -30,11 +30,13 @@ class TokenizeJob final {
     SpooledDocument document;
     protocol::Frame frame = protocol::Frame::raw;
     std::optional<std::string> system;
+    protocol::AttentionMode attention = protocol::AttentionMode::automatic;
     Capacity capacity;
     std::uint32_t vocabulary = 0;
   };
-  // {context_length_exceeded}, {invalid_argument} for an empty document or a wrong id: the document's fault, for good.
-  // {unavailable}, {deadline_exceeded}: to be tried again. Others: the disk's.
+  // {context_length_exceeded}, {storage_full} as soon as the tokens counted so far do not fit; {invalid_argument} for
+  // an empty document or a wrong id: the document's fault, for good. {unavailable}, {deadline_exceeded}: to be tried
+  // again. Others: the disk's.
   using Done = std::function<void(std::optional<protocol::Error>, TokenizedDocument)>;
 
   TokenizeJob(EventLoop& loop, TextService& texts, Catalogue& catalogue, Input input, Done done);

@@ -1,5 +1,6 @@
 #include "coordinator/http/context_json.h"
 
+#include "coordinator/http/attention_form.h"
 #include "coordinator/http/json_writer.h"
 
 namespace rotulus::coordinator::http {
@@ -65,6 +66,10 @@ std::string to_json(const ContextView& view, std::string_view model_name) {
   json.key("chunks").begin_object().field("committed", view.chunks_committed).field("repaired", view.chunks_repaired);
   json.end_object();
   write_parameters(json, view.parameters);
+  const bool is_counted = view.description.token_count > 0;
+  json.key("attention");
+  write_retrieval(json, is_counted ? mode_of(view.parameters.retrieval) : to_string(view.description.attention),
+                  view.parameters.retrieval);
   json.field("numerics_changed", view.numerics_changed);
   json.key("absent_volumes").begin_array();
   for (const std::string& volume : view.absent_volumes) json.value(volume);

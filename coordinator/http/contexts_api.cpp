@@ -5,10 +5,13 @@
 
 #include "coordinator/http/awaiting.h"
 #include "coordinator/http/backends.h"
+#include "coordinator/http/context_form.h"
 #include "coordinator/http/context_json.h"
+#include "coordinator/http/estimate.h"
 #include "coordinator/http/event_stream.h"
 #include "coordinator/http/json_writer.h"
 #include "coordinator/http/request_form.h"
+#include "coordinator/http/search.h"
 #include "coordinator/http/uploads.h"
 
 namespace rotulus::coordinator::http {
@@ -148,13 +151,16 @@ std::vector<Route> contexts_routes(const Backends& backends) {
         [&backends, handler](Exchange& exchange, std::string id) { return handler(backends, exchange, std::move(id)); };
   };
   const auto create = [&backends](Exchange& exchange, std::string) { return create_context(backends, exchange); };
+  const auto estimate = [&backends](Exchange& exchange, std::string) { return estimate_context(backends, exchange); };
   const auto list = [&backends](Exchange& exchange, std::string) { return list_contexts(backends, exchange); };
   return {
       {.method = "POST", .pattern = "/v1/contexts", .handler = create, .is_work = true},
       {.method = "GET", .pattern = "/v1/contexts", .handler = list},
+      {.method = "POST", .pattern = "/v1/contexts/estimate", .handler = estimate},
       {.method = "GET", .pattern = "/v1/contexts/{id}", .handler = bind(show_context)},
       {.method = "DELETE", .pattern = "/v1/contexts/{id}", .handler = bind(erase_context)},
       {.method = "POST", .pattern = "/v1/contexts/{id}/cancel", .handler = bind(cancel_context)},
+      {.method = "POST", .pattern = "/v1/contexts/{id}/search", .handler = bind(search_context), .is_work = true},
       {.method = "GET", .pattern = "/v1/contexts/{id}/events", .handler = bind(follow_context)},
   };
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "coordinator/http/attention_form.h"
 #include "coordinator/http/json_writer.h"
 
 namespace rotulus::coordinator::http {
@@ -105,6 +106,8 @@ OpenAiAnswer::OpenAiAnswer(const CompletionRequest& request, Identity identity)
       wants_logprobs_(request.wants_logprobs),
       includes_usage_(request.includes_usage),
       alternatives_(request.query.sampling.logprobs),
+      reports_attention_(request.reports_attention),
+      wants_provenance_(request.query.attention.wants_provenance),
       identity_(std::move(identity)) {}
 
 void OpenAiAnswer::add(const AnswerToken& token) {
@@ -113,12 +116,10 @@ void OpenAiAnswer::add(const AnswerToken& token) {
   if (wants_logprobs_) tokens_.push_back(token);
 }
 
-void OpenAiAnswer::finish(protocol::FinishReason reason, std::string_view rest_of_text, const QueryUsage& usage,
-                          const QueryTimings& timings) {
-  text_ += rest_of_text;
-  finish_reason_ = reason == protocol::FinishReason::stop ? "stop" : "length";
-  usage_ = usage;
-  timings_ = timings;
+void OpenAiAnswer::finish(const QueryResult& result) {
+  text_ += result.rest_of_text;
+  finish_reason_ = result.reason == protocol::FinishReason::stop ? "stop" : "length";
+  result_ = result;
 }
 
 std::string OpenAiAnswer::logprobs_json(const std::vector<AnswerToken>& tokens, std::size_t offset) const {
@@ -127,28 +128,42 @@ std::string OpenAiAnswer::logprobs_json(const std::vector<AnswerToken>& tokens, 
 }
 
 std::string OpenAiAnswer::usage_json() const {
+  const QueryUsage& usage = result_.usage;
   JsonWriter json;
   json.begin_object();
-  json.field("prompt_tokens", usage_.prompt_tokens).field("completion_tokens", usage_.completion_tokens);
-  json.field("total_tokens", usage_.prompt_tokens + usage_.completion_tokens);
-  json.key("prompt_tokens_details").begin_object().field("cached_tokens", usage_.cached_tokens).end_object();
+  json.field("prompt_tokens", usage.prompt_tokens).field("completion_tokens", usage.completion_tokens);
+  json.field("total_tokens", usage.prompt_tokens + usage.completion_tokens);
+  json.key("prompt_tokens_details").begin_object().field("cached_tokens", usage.cached_tokens).end_object();
   json.end_object();
   return json.take();
 }
 
 std::string OpenAiAnswer::timings_json() const {
-  const auto prompt = static_cast<double>(usage_.prompt_tokens - std::min(usage_.cached_tokens, usage_.prompt_tokens));
-  const auto predicted = static_cast<double>(usage_.completion_tokens);
+  const QueryUsage& usage = result_.usage;
+  const QueryTimings& timings = result_.timings;
+  const auto prompt = static_cast<double>(usage.prompt_tokens - std::min(usage.cached_tokens, usage.prompt_tokens));
+  const auto predicted = static_cast<double>(usage.completion_tokens);
   JsonWriter json;
   json.begin_object();
-  json.field("cache_n", usage_.cached_tokens).field("prompt_n", static_cast<std::uint64_t>(prompt));
-  json.field("prompt_ms", timings_.prompt_ms).field("prompt_per_token_ms", per(timings_.prompt_ms, prompt));
-  json.field("prompt_per_second", per(prompt * 1000, timings_.prompt_ms));
-  json.field("predicted_n", usage_.completion_tokens).field("predicted_ms", timings_.predicted_ms);
-  json.field("predicted_per_token_ms", per(timings_.predicted_ms, predicted));
-  json.field("predicted_per_second", per(predicted * 1000, timings_.predicted_ms));
-  json.field("queue_ms", timings_.queue_ms).end_object();
+  json.field("cache_n", usage.cached_tokens).field("prompt_n", static_cast<std::uint64_t>(prompt));
+  json.field("prompt_ms", timings.prompt_ms).field("prompt_per_token_ms", per(timings.prompt_ms, prompt));
+  json.field("prompt_per_second", per(prompt * 1000, timings.prompt_ms));
+  json.field("predicted_n", usage.completion_tokens).field("predicted_ms", timings.predicted_ms);
+  json.field("predicted_per_token_ms", per(timings.predicted_ms, predicted));
+  json.field("predicted_per_second", per(predicted * 1000, timings.predicted_ms));
+  json.field("queue_ms", timings.queue_ms).end_object();
   return json.take();
+}
+
+void OpenAiAnswer::write_attention(JsonWriter& json) const {
+  if (reports_attention_ || result_.attention.mode == protocol::AttentionMode::retrieval) {
+    json.key("attention");
+    write_report(json, result_.attention);
+  }
+  if (wants_provenance_) {
+    json.key("provenance");
+    write_provenance(json, result_.provenance);
+  }
 }
 
 void OpenAiAnswer::begin(JsonWriter& json, std::string_view object) const {
@@ -169,13 +184,15 @@ std::string OpenAiAnswer::whole() const {
     json.field("text", text_);
   }
   json.key("logprobs").raw(logprobs_json(tokens_, 0)).field("finish_reason", finish_reason_).end_object().end_array();
-  json.key("usage").raw(usage_json()).key("timings").raw(timings_json()).end_object();
+  json.key("usage").raw(usage_json()).key("timings").raw(timings_json());
+  write_attention(json);
+  json.end_object();
   return json.take();
 }
 
 // One chunk with one choice; `delta` is chat's, `text` the other's. "" for a logprobs or reason that is null.
 std::string OpenAiAnswer::chunk(std::string_view text, std::string_view delta, std::string_view logprobs,
-                                std::string_view finish_reason, std::string_view more) const {
+                                std::string_view finish_reason, const MoreFields& more) const {
   JsonWriter json;
   begin(json, is_chat() ? "chat.completion.chunk" : "text_completion");
   json.key("choices").begin_array().begin_object().field("index", 0);
@@ -187,13 +204,13 @@ std::string OpenAiAnswer::chunk(std::string_view text, std::string_view delta, s
   json.key("logprobs").raw(logprobs.empty() ? "null" : logprobs);
   json.field_or_null("finish_reason", finish_reason).end_object().end_array();
   if (includes_usage_) json.key("usage").null();
-  std::string object = json.take();
-  object += more;
-  return object + "}";
+  if (more) more(json);
+  json.end_object();
+  return json.take();
 }
 
 std::string OpenAiAnswer::role_chunk() const {
-  return chunk("", R"({"role":"assistant","content":""})", "", "", "");
+  return chunk("", R"({"role":"assistant","content":""})", "", "", {});
 }
 
 std::string OpenAiAnswer::token_chunk(const AnswerToken& token) const {
@@ -201,17 +218,20 @@ std::string OpenAiAnswer::token_chunk(const AnswerToken& token) const {
   JsonWriter delta;
   delta.begin_object().field("content", token.text).end_object();
   const std::string logprobs = wants_logprobs_ ? logprobs_json({token}, text_offset_) : "";
-  return chunk(token.text, delta.take(), logprobs, "", "");
+  return chunk(token.text, delta.take(), logprobs, "", {});
 }
 
 std::string OpenAiAnswer::text_chunk(std::string_view text) const {
   JsonWriter delta;
   delta.begin_object().field("content", text).end_object();
-  return chunk(text, delta.take(), "", "", "");
+  return chunk(text, delta.take(), "", "", {});
 }
 
 std::string OpenAiAnswer::finish_chunk() const {
-  return chunk("", "{}", "", finish_reason_, ",\"timings\":" + timings_json());
+  return chunk("", "{}", "", finish_reason_, [this](JsonWriter& json) {
+    json.key("timings").raw(timings_json());
+    write_attention(json);
+  });
 }
 
 std::string OpenAiAnswer::usage_chunk() const {
@@ -223,10 +243,11 @@ std::string OpenAiAnswer::usage_chunk() const {
 
 std::string OpenAiAnswer::progress_chunk(std::uint64_t processed, std::uint64_t total, std::uint64_t cached,
                                          std::int64_t time_ms) const {
-  JsonWriter json;
-  json.begin_object().field("total", total).field("cache", cached).field("processed", processed);
-  json.field("time_ms", time_ms).end_object();
-  return chunk("", "{}", "", "", ",\"prompt_progress\":" + json.take());
+  return chunk("", "{}", "", "", [&](JsonWriter& json) {
+    json.key("prompt_progress").begin_object();
+    json.field("total", total).field("cache", cached).field("processed", processed);
+    json.field("time_ms", time_ms).end_object();
+  });
 }
 
 }  // namespace rotulus::coordinator::http

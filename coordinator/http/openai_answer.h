@@ -1,6 +1,7 @@
 // The bytes of an answer in OpenAI's forms, whole and in chunks. Knows no socket.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,8 +24,7 @@ class OpenAiAnswer final {
 
   // Tokens and the end, in order. What is added is in whole(), and in what the chunk functions are given.
   void add(const protocol::AnswerToken& token);
-  void finish(protocol::FinishReason reason, std::string_view rest_of_text, const QueryUsage& usage,
-              const QueryTimings& timings);
+  void finish(const QueryResult& result);
 
   // The whole answer. Requires finish().
   std::string whole() const;
@@ -42,23 +42,26 @@ class OpenAiAnswer final {
  private:
   bool is_chat() const { return kind_ == CompletionKind::chat; }
   void begin(class JsonWriter& json, std::string_view object) const;
+  using MoreFields = std::function<void(class JsonWriter&)>;  // of an object that is open
   std::string chunk(std::string_view text, std::string_view delta, std::string_view logprobs,
-                    std::string_view finish_reason, std::string_view more) const;
+                    std::string_view finish_reason, const MoreFields& more) const;
   std::string logprobs_json(const std::vector<protocol::AnswerToken>& tokens, std::size_t offset) const;
   std::string usage_json() const;
   std::string timings_json() const;
+  void write_attention(class JsonWriter& json) const;  // fields of an open object, where they were asked for
 
   const CompletionKind kind_;
   const bool wants_logprobs_;
   const bool includes_usage_;
   const std::uint32_t alternatives_;
+  const bool reports_attention_;
+  const bool wants_provenance_;
   const Identity identity_;
   std::string text_;
   std::size_t text_offset_ = 0;                // code points of the tokens added
   std::vector<protocol::AnswerToken> tokens_;  // kept where log-probabilities are asked for
   std::string finish_reason_;
-  QueryUsage usage_;
-  QueryTimings timings_;
+  QueryResult result_;
 };
 
 }  // namespace rotulus::coordinator::http

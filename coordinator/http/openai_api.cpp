@@ -67,8 +67,7 @@ class RunningAnswer {
     events.on_waiting = [this](const std::string& why) {
       if (has_begun_) events_.comment(why);
     };
-    events.on_finished = [this](protocol::FinishReason reason, const std::string& rest, const QueryUsage& usage,
-                                const QueryTimings& timings) { finish(reason, rest, usage, timings); };
+    events.on_finished = [this](const QueryResult& result) { finish(result); };
     events.on_failed = [this](const Error& error) {
       failure_ = error;
       events_.notify();
@@ -97,13 +96,12 @@ class RunningAnswer {
     send(answer_.progress_chunk(processed, total, cached_tokens_, spent.count()));
   }
 
-  void finish(protocol::FinishReason reason, const std::string& rest, const QueryUsage& usage,
-              const QueryTimings& timings) {
+  void finish(const QueryResult& result) {
     begin();
-    answer_.finish(reason, rest, usage, timings);
+    answer_.finish(result);
     is_finished_ = true;
     if (request_.is_streamed) {
-      if (!rest.empty()) send(answer_.text_chunk(rest));
+      if (!result.rest_of_text.empty()) send(answer_.text_chunk(result.rest_of_text));
       send(answer_.finish_chunk());
       if (request_.includes_usage) send(answer_.usage_chunk());
       send("[DONE]");

@@ -5,6 +5,7 @@
 #include <limits>
 #include <random>
 
+#include "coordinator/http/attention_form.h"
 #include "coordinator/http/request_form.h"
 #include "protocol/limits.h"
 
@@ -153,6 +154,13 @@ void read_prompt(FieldValue v, Form& f) {
   f.request.query.prompt = v.text();
 }
 
+void read_attention(FieldValue v, Form& f) {
+  AnswerAttention attention{.spec = f.request.query.attention};
+  read_answer_attention(v, attention);
+  f.request.query.attention = attention.spec;
+  f.request.reports_attention = attention.is_reported;
+}
+
 using SharedFields = std::vector<Field<Form>>;
 
 // What both kinds of request take.
@@ -185,6 +193,8 @@ SharedFields shared_fields() {
       {"stream", [](FieldValue v, Form& f) { f.request.is_streamed = v.flag(); }},
       {"stream_options", read_stream_options},
       {"ignore_eos", [](FieldValue v, Form& f) { f.request.query.ignore_eos = v.flag(); }},
+      {"attention", read_attention},
+      {"return_provenance", [](FieldValue v, Form& f) { f.request.query.attention.wants_provenance = v.flag(); }},
       {"return_progress", [](FieldValue v, Form& f) { f.request.reports_progress = v.flag(); }},
       {"user", any_text},
       {"n", [](FieldValue v, Form&) { v.integer(1, 1); }},

@@ -18,6 +18,7 @@ struct CompletionRequest {
   bool includes_usage = false;    // stream_options.include_usage
   bool reports_progress = false;  // return_progress
   bool wants_logprobs = false;
+  bool reports_attention = false;  // attention.report
 };
 
 // Throws Error{invalid_argument}, and {not_found} for a context id that none can have. Draws a seed where none is

@@ -63,6 +63,14 @@ std::int64_t FieldValue::integer(std::int64_t min, std::int64_t max) const {
   return *integer;
 }
 
+std::int64_t FieldValue::multiple(std::int64_t unit, std::int64_t min, std::int64_t max) const {
+  const auto* integer = value_.get_if<std::int64_t>();
+  if (!integer || *integer < min || *integer > max || *integer % unit != 0) {
+    refuse(fmt::format("a multiple of {} from {} to {}", unit, min, max));
+  }
+  return *integer;
+}
+
 double FieldValue::number(double min, double max) const {
   const auto* integer = value_.get_if<std::int64_t>();
   const auto* real = value_.get_if<double>();

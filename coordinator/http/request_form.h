@@ -32,6 +32,7 @@ class FieldValue final {
 
   bool flag() const;
   std::int64_t integer(std::int64_t min, std::int64_t max) const;
+  std::int64_t multiple(std::int64_t unit, std::int64_t min, std::int64_t max) const;
   double number(double min, double max) const;
   std::string text() const;
   std::string text(std::size_t max_bytes) const;

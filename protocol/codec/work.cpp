@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "protocol/codec/fields.h"
 #include "protocol/codec/parts.h"
 
@@ -173,6 +175,7 @@ void write(Evidence::Builder to, const protocol::Evidence& from) {
 protocol::Evidence read(Evidence::Reader from) {
   const TokenRange range{from.getRangeBegin(), from.getRangeEnd()};
   if (range.begin > range.end) refuse("evidence", fmt::format("[{}, {}) is no range", range.begin, range.end));
+  if (!std::isfinite(from.getMass())) refuse("evidence", "its mass is no finite number");
   return {.range = range, .mass = from.getMass()};
 }
 

@@ -28,6 +28,12 @@ class ContextsTest : public ::testing::Test {
     options.group = ++last_group_;
     return std::make_unique<FakeWorkerGroup>(disk_, options, orders);
   }
+  static protocol::ContextDescription raw(protocol::AttentionMode attention) {
+    protocol::ContextDescription description;
+    description.frame = protocol::Frame::raw;
+    description.attention = attention;
+    return description;
+  }
   // Without a frame around it, unless the test is about that.
   static ContextId submit(RunningCoordinator& coordinator, const std::string& text,
                           protocol::Frame frame = protocol::Frame::raw, SpoolKind kind = SpoolKind::text) {
@@ -110,11 +116,87 @@ TEST_F(ContextsTest, FailsAnEmptyDocument) {
   }
 }
 
-// Far longer than the window: only so much of it is read as is needed to know.
-TEST_F(ContextsTest, FailsADocumentBeyondTheWindowAsSoonAsThatIsCertain) {
+constexpr protocol::RetrievalParameters kRetrieval{protocol::kLandmarkVersion, 8192, 2048};
+
+TEST_F(ContextsTest, KeepsLandmarksOfADocumentBeyondTheWindow) {
+  ContextId id;
+  {
+    RunningCoordinator coordinator(directory_.path());
+    const auto group = start_group(coordinator);
+    id = submit(coordinator, document(20'000));
+    const ContextView view = coordinator.wait_for(id, ContextStatus::completed);
+    EXPECT_EQ(view.progress.committed, 20'000u);
+    EXPECT_EQ(view.parameters.retrieval, kRetrieval);
+    EXPECT_EQ(view.kv_bytes, 22'000'000u);
+    EXPECT_EQ(group->counts().last_opened->parameters.retrieval, kRetrieval);
+  }
+  RunningCoordinator coordinator(directory_.path());
+  EXPECT_EQ(coordinator.find(id)->parameters.retrieval, kRetrieval);
+}
+
+TEST_F(ContextsTest, KeepsLandmarksWithinTheWindowWhereTheyAreAskedFor) {
   RunningCoordinator coordinator(directory_.path());
   const auto group = start_group(coordinator);
-  const ContextId id = submit(coordinator, document(5u << 20));
+  const ContextId plain = coordinator.submit(document(), raw(protocol::AttentionMode::automatic));
+  const ContextId asked = coordinator.submit(document(), raw(protocol::AttentionMode::retrieval));
+  EXPECT_EQ(coordinator.wait_for(plain, ContextStatus::completed).parameters.retrieval.landmark_version, 0u);
+  EXPECT_EQ(coordinator.wait_for(asked, ContextStatus::completed).parameters.retrieval, kRetrieval);
+}
+
+// Far more than the volumes hold: only so much of it is read as is needed to know.
+TEST_F(ContextsTest, FailsADocumentThatNoVolumeCanHoldAsSoonAsThatIsCertain) {
+  disk_.volumes[protocol::VolumeId{11}].bytes_free = 50'000'000;
+  disk_.volumes[protocol::VolumeId{12}].bytes_free = 50'000'000;
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const ContextView view = coordinator.wait_for(submit(coordinator, document(5u << 20)), ContextStatus::failed);
+  EXPECT_EQ(view.last_error->code(), ErrorCode::storage_full);
+  EXPECT_NE(view.last_error->message().find("100000000 bytes free"), std::string::npos) << view.last_error->message();
+  EXPECT_NE(view.last_error->message().find("delete contexts"), std::string::npos) << view.last_error->message();
+  EXPECT_EQ(group->counts().bytes_tokenized, protocol::kTokenizePieceBytes);
+  EXPECT_EQ(group->counts().chunks_asked, 0u);
+  EXPECT_TRUE(eventually([&] { return spool_files() == 0; }));
+}
+
+// What was asked for is durable before the tokens are counted.
+TEST_F(ContextsTest, KeepsToTheAttentionAskedForAfterARestart) {
+  ContextId id;
+  {
+    RunningCoordinator coordinator(directory_.path());
+    id = coordinator.submit(document(9000), raw(protocol::AttentionMode::exact));
+  }
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const ContextView view = coordinator.wait_for(id, ContextStatus::failed);
+  EXPECT_EQ(view.last_error->code(), ErrorCode::context_length_exceeded);
+}
+
+TEST_F(ContextsTest, EstimatesWithoutDoingAnything) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto estimate = [&](std::uint64_t tokens, protocol::AttentionMode asked) {
+    return coordinator.on_loop([&](auto& self) { return self.contexts->estimate(tokens, asked); });
+  };
+  EXPECT_THROW(estimate(1, protocol::AttentionMode::automatic), protocol::Error);
+  const auto group = start_group(coordinator);
+  coordinator.wait_until_ready();
+  const ContextEstimate longer = estimate(20'000, protocol::AttentionMode::automatic);
+  EXPECT_EQ(longer.retrieval, kRetrieval);
+  EXPECT_EQ(longer.disk_bytes, 22'000'000u);
+  EXPECT_EQ(longer.disk_bytes_free, 2ull << 40);
+  EXPECT_FALSE(longer.obstacle);
+  EXPECT_FALSE(longer.seconds);
+  EXPECT_EQ(estimate(20'000, protocol::AttentionMode::exact).obstacle->code(), ErrorCode::context_length_exceeded);
+  EXPECT_EQ(estimate(1ull << 40, protocol::AttentionMode::automatic).obstacle->code(), ErrorCode::storage_full);
+  EXPECT_EQ(group->counts().work_received, 0u);
+  coordinator.wait_for(submit(coordinator, document()), ContextStatus::completed);
+  EXPECT_GT(estimate(20'000, protocol::AttentionMode::automatic).seconds.value_or(0), 0);
+}
+
+// Exact attention far beyond the window: only so much of it is read as is needed to know.
+TEST_F(ContextsTest, FailsAnExactDocumentBeyondTheWindowAsSoonAsThatIsCertain) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const ContextId id = coordinator.submit(document(5u << 20), raw(protocol::AttentionMode::exact));
   const ContextView view = coordinator.wait_for(id, ContextStatus::failed);
   EXPECT_EQ(view.last_error->code(), ErrorCode::context_length_exceeded);
   EXPECT_NE(view.last_error->message().find("8192"), std::string::npos);

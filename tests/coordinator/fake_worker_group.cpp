@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -45,6 +46,28 @@ struct FakeChunk {
   protocol::ComputeChunk order;
   std::uint64_t position = 0;
 };
+
+protocol::AttentionReport report_of(const protocol::StartAnswer& started, const std::vector<TokenId>& context) {
+  const protocol::AttentionSpec& asked = started.attention;
+  protocol::AttentionReport report{.mode = asked.mode, .context_tokens = context.size()};
+  report.attended_tokens = context.size();
+  if (asked.mode == protocol::AttentionMode::retrieval) {
+    report.attended_tokens = std::min<std::uint64_t>(context.size(), asked.budget_tokens + asked.local_tokens + 128);
+    report.second_pass = asked.second_pass;
+  }
+  if (!asked.wants_provenance) return report;
+  for (auto found = context.begin(); report.evidence.size() < protocol::kMaxEvidence; ++found) {
+    found = std::search(found, context.end(), started.question.begin(), started.question.end());
+    if (found == context.end()) break;
+    const auto begin = static_cast<std::uint64_t>(found - context.begin());
+    const std::uint64_t end = protocol::ceil_div(begin + started.question.size(), protocol::kPageTokens);
+    const protocol::TokenRange pages{begin / protocol::kPageTokens * protocol::kPageTokens,
+                                     end * protocol::kPageTokens};
+    report.evidence.push_back({{pages.begin, std::min<std::uint64_t>(pages.end, context.size())},
+                               1.0f / static_cast<float>(report.evidence.size() + 2)});
+  }
+  return report;
+}
 
 std::uint64_t hash_of(const protocol::ManifestRecord& manifest) {
   const auto bytes = protocol::encode_record(manifest);
@@ -302,6 +325,7 @@ bool FakeWorkerGroup::State::handle_text(const Message& message) {
 void FakeWorkerGroup::State::handle_work(const Message& message) {
   ++counts.work_received;
   if (const auto* open = std::get_if<protocol::OpenContext>(&message)) {
+    counts.last_opened = *open;
     contexts[open->context] = {*open, std::vector<TokenId>(open->description.token_count)};
   } else if (const auto* tokens = std::get_if<protocol::ContextTokens>(&message)) {
     auto& ids = contexts.at(tokens->context).ids;
@@ -321,6 +345,7 @@ void FakeWorkerGroup::State::handle_work(const Message& message) {
     if (chunk && chunk->order.context == cancel->context) chunk.reset();
   } else if (const auto* start = std::get_if<protocol::StartAnswer>(&message)) {
     ++counts.answers_started;
+    counts.last_started = *start;
     answers[start->request] = {*start, start->forced};
   } else if (const auto* cancelled = std::get_if<protocol::CancelAnswer>(&message)) {
     counts.answers_cancelled += answers.erase(cancelled->request);
@@ -409,17 +434,18 @@ std::optional<std::vector<TokenId>> FakeWorkerGroup::State::read_context(Context
 bool FakeWorkerGroup::State::step_answer(protocol::RequestId request, FakeAnswer& answer) {
   const auto index = static_cast<std::uint32_t>(answer.tokens.size());
   if (orders.stall_answers_at && index >= *orders.stall_answers_at) return false;
-  if (index == answer.started.max_tokens) {
-    protocol::AnswerFinished finished{.request = request, .reason = protocol::FinishReason::length};
-    finished.completion_tokens = index;
-    send(0, finished);
-    answers.erase(request);
-    return true;
-  }
   auto before = read_context(answer.started.context);
   if (!before) {
     const ContextId damaged = answer.started.context;
     std::erase_if(answers, [&](const auto& item) { return item.second.started.context == damaged; });
+    return true;
+  }
+  if (index == answer.started.max_tokens) {
+    protocol::AnswerFinished finished{.request = request, .reason = protocol::FinishReason::length};
+    finished.completion_tokens = index;
+    finished.attention = report_of(answer.started, *before);
+    send(0, finished);
+    answers.erase(request);
     return true;
   }
   before->insert(before->end(), answer.started.question.begin(), answer.started.question.end());

@@ -1,6 +1,7 @@
 // A worker group that works without a model: real connections, the real protocol, one thread a rank. Tokens are bytes,
-// an answer's next token is a hash of everything before it, "KV" is the manifest of a chunk on a disk that outlives the
-// group. What it was asked to do is counted, and it can be stalled, damaged and killed at chosen places.
+// an answer's next token is a hash of everything before it, its evidence the pages in which its question stands word
+// for word, "KV" is the manifest of a chunk on a disk that outlives the group. What it was asked to do is counted, and
+// it can be stalled, damaged and killed at chosen places.
 #pragma once
 
 #include <cstdint>
@@ -72,6 +73,8 @@ struct FakeGroupCounts {
   bool is_drained = false;
   std::vector<protocol::Refusal> refusals;
   std::vector<protocol::ContextId> compute_order;
+  std::optional<protocol::OpenContext> last_opened;
+  std::optional<protocol::StartAnswer> last_started;
 };
 
 class FakeWorkerGroup final {

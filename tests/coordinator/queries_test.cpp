@@ -6,6 +6,7 @@
 namespace rotulus::coordinator::testing {
 namespace {
 
+using protocol::AttentionMode;
 using protocol::ErrorCode;
 using protocol::TokenId;
 
@@ -129,8 +130,113 @@ TEST_F(QueriesTest, RefusesWithTheNumbersWhatDoesNotFitTheWindow) {
                ErrorCode::context_length_exceeded, "8183 tokens (8180 of the context, 3 of the question)");
   expect_error(*coordinator.ask({.context = id, .prompt = std::string("why, and how?")}),
                ErrorCode::context_length_exceeded, "8193");
-  expect_error(*coordinator.ask({.prompt = std::string(9000, 'a')}), ErrorCode::context_length_exceeded, "9000 tokens");
+  expect_error(*coordinator.ask({.prompt = std::string(9000, 'a'), .attention = {.mode = AttentionMode::exact}}),
+               ErrorCode::context_length_exceeded, "9000 tokens");
   EXPECT_EQ(group->counts().answers_started, 0u);
+}
+
+TEST_F(QueriesTest, AnswersByRetrievalBeyondTheWindow) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const std::string document(20'000, 'd');
+  const ContextId id = make_context(coordinator, document);
+  const auto record = coordinator.ask({.context = id,
+                                       .prompt = std::string("what?"),
+                                       .max_tokens = 10,
+                                       .attention = {.budget_tokens = 1024, .second_pass = false}});
+  wait_for_end(*record);
+  ASSERT_TRUE(record->finished) << record->failed->message();
+  EXPECT_EQ(record->tokens, expected_answer(ids_of(document + "what?"), 10));
+  const protocol::AttentionSpec given = group->counts().last_started->attention;
+  EXPECT_EQ(given, (protocol::AttentionSpec{AttentionMode::retrieval, 1024, 512, false, false}));
+  EXPECT_EQ(record->result.attention.mode, AttentionMode::retrieval);
+  EXPECT_EQ(record->result.attention.context_tokens, 20'000u);
+  EXPECT_EQ(record->result.attention.attended_tokens, 1024u + 512u + 128u);
+  EXPECT_NE(coordinator.metrics().find(R"(rotulus_answers_total{attention="retrieval"} 1)"), std::string::npos);
+  EXPECT_NE(coordinator.metrics().find(R"(rotulus_answers_total{attention="exact"} 0)"), std::string::npos);
+}
+
+TEST_F(QueriesTest, LeavesUnderRetrievalWhatQuestionAndWindowsLeave) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const ContextId id = make_context(coordinator, std::string(9000, 'd'));
+  const auto record = coordinator.ask({.context = id, .prompt = std::string("why")});
+  wait_for_end(*record);
+  EXPECT_EQ(record->finished->completion_tokens, 8192u - 3u - 512u - 256u);
+  expect_error(*coordinator.ask({.context = id, .prompt = std::string("why"), .max_tokens = 7422}),
+               ErrorCode::context_length_exceeded, "at most 7421");
+  expect_error(
+      *coordinator.ask({.context = id, .prompt = std::string("why"), .attention = {.mode = AttentionMode::exact}}),
+      ErrorCode::context_length_exceeded, "9003 tokens");
+  const ContextId within = make_context(coordinator, "no landmarks");
+  expect_error(*coordinator.ask(
+                   {.context = within, .prompt = std::string("why"), .attention = {.mode = AttentionMode::retrieval}}),
+               ErrorCode::conflict, "create it again");
+}
+
+// The prompt's end is the question, whose rows choose what is read of the rest.
+TEST_F(QueriesTest, AnswersAPromptBeyondTheWindow) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const std::string prompt(9000, 'x');
+  const auto record = coordinator.ask({.prompt = prompt, .max_tokens = 4});
+  wait_for_end(*record);
+  ASSERT_TRUE(record->finished) << record->failed->message();
+  EXPECT_EQ(record->tokens, expected_answer(ids_of(prompt), 4));
+  EXPECT_EQ(record->finished->prompt_tokens, 9000u);
+  EXPECT_EQ(record->finished->cached_tokens, 0u);
+  EXPECT_EQ(group->counts().last_started->question.size(), 256u);
+  EXPECT_EQ(group->counts().last_started->attention.mode, AttentionMode::retrieval);
+  EXPECT_EQ(group->counts().last_opened->parameters.retrieval.landmark_version, protocol::kLandmarkVersion);
+}
+
+class ProvenanceTest : public QueriesTest {
+ protected:
+  // A lighthouse between pages of other things.
+  static std::string document() {
+    std::string text(9000, '.');
+    return text.replace(5000, 10, "lighthouse");
+  }
+  static QueryRequest request(ContextId id) {
+    return {
+        .context = id, .prompt = std::string("lighthouse"), .max_tokens = 2, .attention = {.wants_provenance = true}};
+  }
+  static void expect_lighthouse(const QueryRecord& record) {
+    wait_for_end(record);
+    ASSERT_TRUE(record.finished) << record.failed->message();
+    ASSERT_EQ(record.result.provenance.size(), 1u);
+    EXPECT_EQ(record.result.provenance[0].range, (protocol::TokenRange{4992, 5024}));
+    EXPECT_EQ(record.result.provenance[0].text, "........lighthouse..............");
+    EXPECT_EQ(record.result.provenance[0].mass, 0.5f);
+  }
+};
+
+TEST_F(ProvenanceTest, IsTheTextThatTheAnswersAttentionRead) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const ContextId id = make_context(coordinator, document());
+  expect_lighthouse(*coordinator.ask(request(id)));
+  QueryRequest unasked = request(id);
+  unasked.attention.wants_provenance = false;
+  const auto record = coordinator.ask(unasked);
+  wait_for_end(*record);
+  EXPECT_TRUE(record->result.provenance.empty());
+}
+
+// The answer is there, its provenance is not yet text, and the group that made it is gone.
+TEST_F(ProvenanceTest, IsReadByTheNextGroupWhenOneIsLost) {
+  RunningCoordinator coordinator(directory_.path());
+  auto group = start_group(coordinator, {.stall_answers_at = 1});
+  const ContextId id = make_context(coordinator, document());
+  const auto record = coordinator.ask(request(id));
+  ASSERT_TRUE(eventually([&] { return record->tokens_now().size() == 1; }));
+  group->order({.is_deaf = true});
+  ASSERT_TRUE(eventually([&] {
+    return coordinator.metrics().find(R"(rotulus_answers_total{attention="retrieval"} 1)") != std::string::npos;
+  }));
+  coordinator.lose(*group);
+  group = start_group(coordinator);
+  expect_lighthouse(*record);
 }
 
 TEST_F(QueriesTest, RefusesWhatCannotBeAsked) {

@@ -165,10 +165,10 @@ std::shared_ptr<QueryRecord> RunningCoordinator::ask(QueryRequest request) {
     const std::lock_guard lock(record->mutex);
     ++record->waits;
   };
-  events.on_finished = [record](protocol::FinishReason, const std::string&, const QueryUsage& usage,
-                                const QueryTimings&) {
+  events.on_finished = [record](const QueryResult& result) {
     const std::lock_guard lock(record->mutex);
-    record->finished = usage;
+    record->finished = result.usage;
+    record->result = result;
   };
   events.on_failed = [record](const protocol::Error& error) {
     const std::lock_guard lock(record->mutex);

@@ -94,6 +94,7 @@ struct QueryRecord {
   std::vector<std::uint64_t> progress;
   std::size_t waits = 0;
   std::optional<QueryUsage> finished;
+  QueryResult result;  // finished
   std::optional<protocol::Error> failed;
 
   bool is_ended() const {

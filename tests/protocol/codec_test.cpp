@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "protocol/error.h"
@@ -212,6 +213,12 @@ TEST(Codec, RefusesPlacementsAndManifestsThatDoNotHold) {
   EXPECT_EQ(refused_field(ManifestPage{.records = {{.range = {5, 7}, .token_ids = {1}}}, .hashes = {0}}), "token_ids");
   EXPECT_EQ(refused_field(ManifestPage{.records = {{.range = {7, 5}, .token_ids = {}}}, .hashes = {0}}), "token_ids");
   EXPECT_EQ(refused_field(ManifestPage{.records = {{}}}), "hashes");
+}
+
+TEST(Codec, RefusesEvidenceThatIsNone) {
+  for (const Evidence& evidence : {Evidence{{7, 5}, 0.5f}, Evidence{{5, 7}, std::nanf("")}}) {
+    EXPECT_EQ(refused_field(encode(AnswerFinished{.attention = {.evidence = {evidence}}})), "evidence");
+  }
 }
 
 TEST(ContextParameters, ConflictNamesTheFirstFieldThatDiffersAndNotTheNumerics) {

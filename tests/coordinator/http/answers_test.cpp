@@ -148,6 +148,37 @@ TEST(Answers, FailPlainlyBeforeTheFirstByteAndByOneEventAfterIt) {
   EXPECT_EQ(whole.status, 503);
 }
 
+const std::string kRetrieval =
+    R"(,"attention":{"mode":"retrieval","context_tokens":90000,"attended_tokens":2688,"second_pass":true,)"
+    R"("pinned_pages":96})";
+const std::string kProvenance = R"(,"provenance":[{"token_range":[4096,4144],"mass":0.75,"text":"a lighthouse"},)"
+                                "{\"token_range\":[16,32],\"mass\":0.25,\"text\":\"caf\xEF\xBF\xBD\"}]";
+
+TEST(Answers, SayHowTheyAttended) {
+  Served served;
+  const auto body_of = [&](std::string_view more) {
+    return served.ask("POST", "/v1/chat/completions", chat("hello", more)).body;
+  };
+  EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval"},"return_provenance":true)")
+                  .ends_with("}" + kRetrieval + kProvenance + "}"));
+  EXPECT_TRUE(body_of(R"(,"attention":"retrieval")").ends_with("}" + kRetrieval + "}"));
+  EXPECT_TRUE(body_of(R"(,"attention":{"report":true})")
+                  .ends_with(R"(,"attention":{"mode":"exact","context_tokens":20,"attended_tokens":20,)"
+                             R"("second_pass":false,"pinned_pages":0}})"));
+  EXPECT_EQ(body_of("").find("attention"), std::string::npos);
+}
+
+TEST(Answers, SayHowTheyAttendedWhereAStreamFinishes) {
+  Served served;
+  const Answer stream = served.ask(
+      "POST", "/v1/chat/completions",
+      chat("hello", R"(,"max_tokens":1,"stream":true,"attention":{"mode":"retrieval"},"return_provenance":true)"));
+  const auto found = events(stream.body);
+  ASSERT_EQ(found.size(), 4u) << stream.body;
+  EXPECT_EQ(found[1].find("provenance"), std::string::npos);
+  EXPECT_TRUE(found[2].ends_with(kRetrieval + kProvenance + "}")) << found[2];
+}
+
 TEST(Answers, SayWhenTheNumericsOfAContextChanged) {
   Served served;
   const Answer created = served.ask("POST", "/v1/contexts", R"({"text":"a"})");

@@ -49,6 +49,7 @@ struct BadRequest {
 
 const std::string kDeep = std::string(200'000, '[') + std::string(200'000, ']');
 constexpr const char* kContexts = "/v1/contexts";
+constexpr const char* kEstimate = "/v1/contexts/estimate";
 constexpr const char* kChat = "/v1/chat/completions";
 constexpr const char* kText = "/v1/completions";
 const std::vector<BadRequest> kBadRequests = {
@@ -86,6 +87,25 @@ const std::vector<BadRequest> kBadRequests = {
     {"POST", kContexts, R"({"text":"a","metadata":"m"})", 400, "metadata"},
     {"POST", kContexts, R"({"text":"a","metadata":{"k":")" + std::string(17000, 'm') + "\"}}", 400, "16384"},
     {"POST", kContexts, R"({"text":"a","model":7})", 400, "model"},
+    {"POST", kContexts, R"({"text":"a","attention":"sparse"})", 400, "retrieval"},
+    {"POST", kContexts, R"({"text":"a","attention":{"mode":1}})", 400, "mode"},
+    {"POST", kContexts, R"({"text":"a","attention":{"budget_tokens":16}})", 400, "budget_tokens"},
+    {"POST", kContexts, R"({"tokens":5})", 400, "tokens"},
+    {"POST", kEstimate, R"({"tokens":0})", 400, "tokens"},
+    {"POST", kEstimate, R"({"tokens":5,"text":"a"})", 400, "exactly one"},
+    {"POST", kEstimate, R"({"text":""})", 400, "empty"},
+    {"POST", kEstimate, R"({"input_ids":[]})", 400, "empty"},
+    {"POST", kEstimate, R"({"input_ids":[259]})", 400, "259"},
+    {"GET", kEstimate, "", 404},
+    {"POST", "/v1/contexts/ctx_00000000000000ab/search", R"({"query":"a"})", 404, "ctx_00000000000000ab"},
+    {"POST", "/v1/contexts/ctx_x/search", R"({"query":"a"})", 404, "ctx_x"},
+    {"POST", "/v1/contexts/ctx_x/search", R"({})", 400, "query"},
+    {"POST", "/v1/contexts/ctx_x/search", R"({"query":""})", 400, "query"},
+    {"POST", "/v1/contexts/ctx_x/search", R"({"query":["a","b"]})", 400, "query"},
+    {"POST", "/v1/contexts/ctx_x/search", R"({"query":"a","max_num_results":51})", 400, "max_num_results"},
+    {"POST", "/v1/contexts/ctx_x/search", R"({"query":"a","filters":{"type":"eq"}})", 400, "filters"},
+    {"POST", "/v1/contexts/ctx_x/search", R"({"query":"a","rewrite_query":true})", 400, "rewrite_query"},
+    {"POST", "/v1/contexts/ctx_x/search", R"({"query":"a","ranking_options":{"score_threshold":2}})", 400, "2"},
     {"POST", kContexts, R"({"text":"\ud800"})", 400, "at byte"},
     {"POST", kContexts, "{\"text\":\"\xFF\"}", 400},
     {"POST", kContexts, R"({"text":"a"} x)", 400},
@@ -142,6 +162,16 @@ const std::vector<BadRequest> kBadRequests = {
     {"POST", kText, R"({"prompt":"a","logprobs":10000})", 400, "logprobs"},
     {"POST", kText, R"({"prompt":"a","logprobs":true})", 400, "logprobs"},
     {"POST", kText, R"({"prompt":"a","seed":"x"})", 400, "seed"},
+    {"POST", kText, R"({"prompt":"a","return_provenance":1})", 400, "return_provenance"},
+    {"POST", kText, R"({"prompt":"a","attention":{"mode":"retrieve"}})", 400, "retrieve"},
+    {"POST", kText, R"({"prompt":"a","attention":{"budget_token":16}})", 400, "did you mean `budget_tokens`"},
+    {"POST", kText, R"({"prompt":"a","attention":{"budget_tokens":0}})", 400, "from 16 to 65536"},
+    {"POST", kText, R"({"prompt":"a","attention":{"budget_tokens":24}})", 400, "multiple of 16"},
+    {"POST", kText, R"({"prompt":"a","attention":{"budget_tokens":65552}})", 400, "65552"},
+    {"POST", kText, R"({"prompt":"a","attention":{"local_tokens":192}})", 400, "multiple of 128"},
+    {"POST", kText, R"({"prompt":"a","attention":{"local_tokens":0}})", 400, "local_tokens"},
+    {"POST", kText, R"({"prompt":"a","attention":{"second_pass":1}})", 400, "second_pass"},
+    {"POST", kText, R"({"prompt":"a","attention":[]})", 400, "attention"},
     {"POST", kText, R"({"prompt":"a","stream":"yes"})", 400, "stream"},
     {"POST", kText, R"({"prompt":"a","stream_options":{"include_usage":true}})", 400, "stream_options"},
     {"POST", kText, R"({"prompt":"a","stream":true,"stream_options":{"usage":true}})", 400, "usage"},

@@ -47,7 +47,8 @@ TEST(ContextsApi, TakesTextAsJson) {
       R"("progress":{"total":0,"processed":0,"committed":0,"time_ms":0,"eta_ms":null},)"
       R"("chunks":{"committed":0,"repaired":0},"parameters":{"model_fingerprint":null,"tokenizer_fingerprint":null,)"
       R"("rope":null,"kv_type":null,"block_tokens":128,"chunk_tokens":4096,"lane_count":256,"format_version":1,)"
-      R"("numerics_id":null},"numerics_changed":false,"absent_volumes":[],"last_error":null})");
+      R"("numerics_id":null},"attention":{"mode":"auto","landmark_version":0,"exact_tokens":0,"local_tokens":0},)"
+      R"("numerics_changed":false,"absent_volumes":[],"last_error":null})");
   EXPECT_EQ(served.ask("GET", "/v1/contexts/ctx_0000000000000001").body, answer.body);
 }
 
@@ -70,6 +71,40 @@ TEST(ContextsApi, TakesTheDocumentAsTheBody) {
   EXPECT_EQ(spooled(served, 1), std::pair(any_bytes, SpoolKind::text));
   EXPECT_NE(answer.body.find("\"display_name\":\"a b \xC3\xA9\",\"metadata\":{\"k\":1}"), std::string::npos);
   EXPECT_NE(answer.body.find(R"("frame":"raw")"), std::string::npos);
+}
+
+TEST(ContextsApi, TakesTheAttentionInEveryForm) {
+  Served served;
+  const auto is_asked = [&](const Answer& answer, std::string_view mode) {
+    EXPECT_EQ(answer.status, 202) << answer.body;
+    EXPECT_NE(answer.body.find(fmt::format(R"("attention":{{"mode":"{}",)", mode)), std::string::npos) << answer.body;
+  };
+  is_asked(served.ask("POST", "/v1/contexts", R"({"text":"a","attention":{"mode":"retrieval"}})"), "retrieval");
+  is_asked(served.ask("POST", "/v1/contexts", R"({"text":"a","attention":"exact"})"), "exact");
+  const char* plain = "Content-Type: text/plain\r\n";
+  is_asked(served.ask("POST", "/v1/contexts?attention=retrieval", "a", plain), "retrieval");
+  is_asked(served.ask("POST", "/v1/contexts?attention=%7B%22mode%22%3A%22exact%22%7D", "a", plain), "exact");
+}
+
+// Once the tokens are counted, what is kept and not what was asked for.
+TEST(ContextsApi, ShowsWhatAContextKeepsForRetrieval) {
+  Served served;
+  served.ask("POST", "/v1/contexts", R"({"text":"a"})");
+  const auto shown_with = [&](protocol::RetrievalParameters retrieval) {
+    served.on_loop([&] {
+      auto view = *served.contexts.find(ContextId{1});
+      view.description.token_count = 9000;
+      view.parameters.retrieval = retrieval;
+      served.contexts.update(view);
+    });
+    return served.ask("GET", "/v1/contexts/ctx_0000000000000001").body;
+  };
+  const std::string body = shown_with({1, 8192, 2048});
+  EXPECT_NE(
+      body.find(R"("attention":{"mode":"retrieval","landmark_version":1,"exact_tokens":8192,"local_tokens":2048})"),
+      std::string::npos)
+      << body;
+  EXPECT_NE(shown_with({}).find(R"("attention":{"mode":"exact","landmark_version":0,)"), std::string::npos);
 }
 
 TEST(ContextsApi, TakesChunksCutAnywhere) {

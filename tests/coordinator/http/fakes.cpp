@@ -38,6 +38,17 @@ std::vector<ContextView> FakeContexts::list(std::optional<ContextId> after, std:
   return views;
 }
 
+ContextEstimate FakeContexts::estimate(std::uint64_t tokens, protocol::AttentionMode asked) const {
+  const bool is_long = tokens > 8191;
+  ContextEstimate estimate{.tokens = tokens, .disk_bytes = 512 * tokens, .disk_bytes_free = 1'000'000'000};
+  if (is_long && asked != protocol::AttentionMode::exact) estimate.retrieval = {protocol::kLandmarkVersion, 8192, 2048};
+  if (is_long && asked == protocol::AttentionMode::exact) {
+    estimate.obstacle = Error(ErrorCode::context_length_exceeded, "It is longer than the window.");
+  }
+  if (tokens < 100) estimate.seconds = 0.5;
+  return estimate;
+}
+
 ContextView FakeContexts::cancel(ContextId id) {
   auto view = find(id);
   if (!view) throw Error(ErrorCode::not_found, fmt::format("There is no context {}.", protocol::to_string(id)));
@@ -142,7 +153,19 @@ struct Running : std::enable_shared_from_this<Running> {
 
   void finish(protocol::FinishReason reason, const std::string& rest) {
     end();
-    events.on_finished(reason, rest, usage(), {.queue_ms = 1.5, .prompt_ms = 10, .predicted_ms = 20});
+    QueryResult result{.reason = reason, .rest_of_text = rest, .usage = usage()};
+    result.timings = {.queue_ms = 1.5, .prompt_ms = 10, .predicted_ms = 20};
+    result.attention.context_tokens = result.attention.attended_tokens = 20;
+    if (request.attention.mode == protocol::AttentionMode::retrieval) {
+      result.attention = {
+          .mode = protocol::AttentionMode::retrieval, .context_tokens = 90'000, .attended_tokens = 2688};
+      result.attention.second_pass = request.attention.second_pass;
+      result.attention.pinned_pages = request.attention.second_pass ? 96 : 0;
+    }
+    if (request.attention.wants_provenance) {
+      result.provenance = {{{4096, 4144}, 0.75f, "a lighthouse"}, {{16, 32}, 0.25f, "caf\xC3"}};
+    }
+    events.on_finished(result);
   }
 
   void step() {
@@ -181,6 +204,10 @@ struct Handle final : Query {
 
 std::unique_ptr<Query> FakeQueries::start(QueryRequest request, QueryEvents events) {
   last = request;
+  if (!events.on_started) events.on_started = [](const QueryUsage&) {};
+  if (!events.on_progress) events.on_progress = [](std::uint64_t, std::uint64_t) {};
+  if (!events.on_token) events.on_token = [](const protocol::AnswerToken&) {};
+  if (!events.on_waiting) events.on_waiting = [](const std::string&) {};
   ++running;
   const auto query = std::make_shared<Running>(loop_, *this, std::move(request), std::move(events));
   if (query->request.context && !contexts_.find(*query->request.context)) {
@@ -235,6 +262,13 @@ void FakeCluster::decode(std::vector<protocol::TokenId> ids, PiecesDone done) {
     text += pieces.back();
   }
   done(std::nullopt, std::move(text), std::move(pieces));
+}
+
+void FakeCluster::count(protocol::TokenizeDocument piece, CountDone done) {
+  if (!state.is_ready) return done(Error(ErrorCode::unavailable, "No worker group is ready."), 0);
+  const bool opens_frame = piece.is_first && piece.frame == protocol::Frame::chat;
+  if (piece.is_last) ++counts_ended;
+  done(std::nullopt, piece.bytes.size() + (opens_frame ? 2 : 0));
 }
 
 void FakeCluster::render(std::vector<protocol::ChatMessage> messages, TextDone done) {

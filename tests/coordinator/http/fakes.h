@@ -20,6 +20,7 @@ class FakeContexts final : public Contexts {
   void create(NewContext context, std::function<void(std::optional<protocol::Error>, ContextView)> done) override;
   std::optional<ContextView> find(ContextId id) const override;
   std::vector<ContextView> list(std::optional<ContextId> after, std::size_t limit) const override;
+  ContextEstimate estimate(std::uint64_t tokens, protocol::AttentionMode asked) const override;
   ContextView cancel(ContextId id) override;
   void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) override;
   std::shared_ptr<void> subscribe(ContextId id, std::function<void(const ContextEvent&)> on_event) override;
@@ -44,7 +45,7 @@ class FakeContexts final : public Contexts {
 //   "fail CODE"        on_failed before anything           "fail later"  after three tokens
 //   "wait"             only on_waiting, for ever           "flood"       tokens without end, as fast as the loop goes
 //   "split"            a token that is half a character, and a held-back end
-//   anything else      the ten words of kWords, or max_tokens of them
+//   anything else      the ten words of kWords, or max_tokens of them; of the context, two passages were read
 class FakeQueries final : public Queries {
  public:
   static const std::vector<std::string> kWords;
@@ -69,9 +70,13 @@ class FakeCluster final : public Cluster {
   const std::string& model_name() const override { return name_; }
   void encode(protocol::EncodeText request, IdsDone done) override;
   void decode(std::vector<protocol::TokenId> ids, PiecesDone done) override;
+  std::uint64_t begin_count() override { return ++counts_begun; }
+  void count(protocol::TokenizeDocument piece, CountDone done) override;
   void render(std::vector<protocol::ChatMessage> messages, TextDone done) override;
 
   ClusterView state;
+  std::uint64_t counts_begun = 0;
+  std::uint64_t counts_ended = 0;
 
  private:
   std::string name_ = "toy-model";

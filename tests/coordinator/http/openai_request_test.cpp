@@ -59,6 +59,18 @@ TEST(OpenAiRequest, HasOpenAisDefaults) {
   EXPECT_TRUE(text(R"(,"logprobs":0)").wants_logprobs);
 }
 
+TEST(OpenAiRequest, ReadsHowAnAnswerAttends) {
+  using protocol::AttentionMode;
+  using protocol::AttentionSpec;
+  EXPECT_EQ(chat("").query.attention, AttentionSpec{});
+  const auto request = chat(R"(,"attention":{"mode":"retrieval","budget_tokens":65536,"local_tokens":128,
+      "second_pass":false,"report":true},"return_provenance":true)");
+  EXPECT_EQ(request.query.attention, (AttentionSpec{AttentionMode::retrieval, 65'536, 128, false, true}));
+  EXPECT_TRUE(request.reports_attention);
+  EXPECT_EQ(text(R"(,"return_provenance":true,"attention":"exact")").query.attention,
+            (AttentionSpec{.mode = AttentionMode::exact, .wants_provenance = true}));
+}
+
 TEST(OpenAiRequest, TakesEveryFieldAtTheValueThatAsksForNothing) {
   EXPECT_NO_THROW(chat(R"(,"n":1,"frequency_penalty":0,"presence_penalty":0.0,"logit_bias":{},"tools":[],
       "tool_choice":"none","response_format":{"type":"text"},"store":false,"user":"u","metadata":{"a":"b"},

@@ -1,0 +1,34 @@
+// `attention` in requests and answers: what a context keeps for it, how an answer attends, and what it read.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "coordinator/http/json_writer.h"
+#include "coordinator/http/request_form.h"
+#include "coordinator/queries.h"
+
+namespace rotulus::coordinator::http {
+
+std::string_view to_string(protocol::AttentionMode mode);  // "auto", "exact", "retrieval"
+
+// Each is an object, or the mode alone. Both throw Error{invalid_argument} naming field, value and range.
+protocol::AttentionMode read_context_attention(FieldValue value);
+
+struct AnswerAttention {
+  protocol::AttentionSpec spec;
+  bool is_reported = false;  // also where it was exact
+};
+void read_answer_attention(FieldValue value, AnswerAttention& attention);  // what is not given stays as it is
+
+// {"mode", "landmark_version", "exact_tokens", "local_tokens"}.
+void write_retrieval(JsonWriter& json, std::string_view mode, const protocol::RetrievalParameters& retrieval);
+std::string_view mode_of(const protocol::RetrievalParameters& retrieval);  // of a context whose tokens are counted
+
+// {"mode", "context_tokens", "attended_tokens", "second_pass", "pinned_pages"}.
+void write_report(JsonWriter& json, const protocol::AttentionReport& report);
+// [{"token_range", "mass", "text"}], best first.
+void write_provenance(JsonWriter& json, const std::vector<Passage>& passages);
+void write_token_range(JsonWriter& json, protocol::TokenRange range);  // [begin, end]
+
+}  // namespace rotulus::coordinator::http
