@@ -22,7 +22,9 @@ struct Parser {
   bool must_print_config = false;
   ServeOptions serve;
   SubmitOptions submit;
+  EstimateOptions estimate;
   AskOptions ask;
+  SearchOptions search;
   ShowOptions show;
   CancelOptions cancel;
   RemoveOptions remove;
@@ -100,26 +102,52 @@ void add_serve(Parser& parser) {
       ->group("");
 }
 
+void add_document(CLI::App* verb, DocumentOptions& options) {
+  verb->add_option("file", options.file, "The document; - for standard input")->required();
+  verb->add_option("--frame", options.frame, "Where the document stands: in a chat's first turn, or as raw text")
+      ->check(CLI::IsMember({"chat", "raw"}));
+  verb->add_option("--system", options.system, "System message, before the document");
+  verb->add_flag("--ids", options.holds_token_ids, "The file holds token ids, u32 little-endian");
+  verb->add_option("--attention", options.attention,
+                   "Keep what retrieval needs: auto, where the document is longer than the model's window; or never, "
+                   "or always")
+      ->check(CLI::IsMember({"auto", "exact", "retrieval"}));
+}
+
 void add_submit(Parser& parser) {
   SubmitOptions& options = parser.submit;
   CLI::App* verb = add_verb(parser, "submit", "Make a document a context; it is streamed, however long",
                             "  rotulus submit book.txt --wait\n"
                             "  bible -f gen1:1-gen9:29 | rotulus submit - --name genesis --wait\n"
-                            "  rotulus submit log.txt --frame raw --format json");
-  verb->add_option("file", options.file, "The document; - for standard input")->required();
-  verb->add_option("--frame", options.frame, "Where the document stands: in a chat's first turn, or as raw text")
-      ->check(CLI::IsMember({"chat", "raw"}));
-  verb->add_option("--system", options.system, "System message, before the document");
+                            "  rotulus submit log.txt --frame raw --attention retrieval --format json");
+  add_document(verb, options);
   verb->add_option("--name", options.name, "Name to show and to ask by [the file's]");
-  verb->add_flag("--ids", options.holds_token_ids, "The file holds token ids, u32 little-endian");
   verb->add_flag("-w,--wait", options.must_wait, "Stay until it is completed, showing progress");
+}
+
+void add_estimate(Parser& parser) {
+  CLI::App* verb =
+      add_verb(parser, "estimate", "Count a document's tokens, and say what it would take and whether it fits",
+               "  rotulus estimate book.txt\n"
+               "  rotulus estimate ids.bin --ids --attention exact --format json");
+  add_document(verb, parser.estimate);
+}
+
+void add_attention(CLI::App* verb, AttentionOptions& options) {
+  CLI::Option* exact =
+      verb->add_flag("--exact", options.is_exact, "Attend to every token; what does not fit is refused");
+  verb->add_option("--budget-tokens", options.budget_tokens, "Tokens to retrieve, each layer and head [2048]")
+      ->excludes(exact);
+  verb->add_option("--local-tokens", options.local_tokens, "Tokens before the question that are always read [512]")
+      ->excludes(exact);
 }
 
 void add_ask(Parser& parser) {
   AskOptions& options = parser.ask;
   CLI::App* verb = add_verb(parser, "ask", "Ask a question about a context; the answer streams",
                             "  rotulus ask book.txt \"Who is the murderer?\" --temperature 0\n"
-                            "  rotulus ask ctx_0123456789abcdef --raw \"The murderer is\" --max-tokens 8");
+                            "  rotulus ask ctx_0123456789abcdef --raw \"The murderer is\" --max-tokens 8\n"
+                            "  rotulus ask book.txt \"Who is the murderer?\" --budget-tokens 4096 --provenance");
   verb->add_option("context", options.context, "The context's id or name")->required();
   verb->add_option("question", options.question, "The question; - for standard input")->required();
   verb->add_flag("--raw", options.is_raw, "Continue the text as it stands, without a chat turn");
@@ -130,6 +158,21 @@ void add_ask(Parser& parser) {
   verb->add_option("--min-p", options.min_p, "Drop what is less likely than this share of the likeliest");
   verb->add_option("--seed", options.seed, "The same seed gives the same answer");
   verb->add_option("--stop", options.stop, "End the answer before this text; may be repeated")->allow_extra_args(false);
+  add_attention(verb, options.attention);
+  verb->add_flag("--no-second-pass", options.is_one_pass,
+                 "Do not run the question again with the most attended pages pinned");
+  verb->add_flag("--provenance", options.wants_provenance, "Print the passages that were attended to most");
+}
+
+void add_search(Parser& parser) {
+  SearchOptions& options = parser.search;
+  CLI::App* verb = add_verb(parser, "search", "Find the passages of a context that a question makes the model look at",
+                            "  rotulus search book.txt \"The number of the lighthouse is\"\n"
+                            "  rotulus search book.txt \"Who is the murderer?\" --max-results 3 --format json");
+  verb->add_option("context", options.context, "The context's id or name")->required();
+  verb->add_option("query", options.query, "The question; - for standard input")->required();
+  verb->add_option("-n,--max-results", options.max_results, "Passages to print at most")->check(CLI::Range(1, 50));
+  add_attention(verb, options.attention);
 }
 
 void add_others(Parser& parser) {
@@ -158,7 +201,9 @@ decltype(CommandLine::verb) chosen_verb(const Parser& parser) {
   std::string name = parser.app.get_subcommands()[0]->get_name();
   if (name == "serve") return parser.serve;
   if (name == "submit") return parser.submit;
+  if (name == "estimate") return parser.estimate;
   if (name == "ask") return parser.ask;
+  if (name == "search") return parser.search;
   if (name == "show") return parser.show;
   if (name == "cancel") return parser.cancel;
   if (name == "rm") return parser.remove;
@@ -170,7 +215,9 @@ void add_everything(Parser& parser) {
   add_global(parser);
   add_serve(parser);
   add_submit(parser);
+  add_estimate(parser);
   add_ask(parser);
+  add_search(parser);
   add_others(parser);
   name_environment(parser.app);
   for (CLI::App* verb : parser.app.get_subcommands([](CLI::App*) { return true; })) name_environment(*verb);

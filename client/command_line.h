@@ -26,8 +26,8 @@ struct Notice {
 
 struct CommandLine {
   GlobalOptions global;
-  std::variant<Notice, ServeOptions, SubmitOptions, AskOptions, PsOptions, ShowOptions, CancelOptions, RemoveOptions,
-               VersionOptions>
+  std::variant<Notice, ServeOptions, SubmitOptions, EstimateOptions, AskOptions, SearchOptions, PsOptions, ShowOptions,
+               CancelOptions, RemoveOptions, VersionOptions>
       verb;
 };
 

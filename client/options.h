@@ -40,13 +40,27 @@ struct ServeOptions {
   std::string mpirun = "mpirun";
 };
 
-struct SubmitOptions {
+// A document, and how it is to be kept.
+struct DocumentOptions {
   std::string file;  // "-": standard input
   std::string frame = "chat";
   std::optional<std::string> system;
+  bool holds_token_ids = false;    // u32 little-endian, in place of text
+  std::string attention = "auto";  // or "exact", "retrieval"
+};
+
+struct SubmitOptions : DocumentOptions {
   std::optional<std::string> name;
-  bool holds_token_ids = false;  // u32 little-endian, in place of text
   bool must_wait = false;
+};
+
+struct EstimateOptions : DocumentOptions {};
+
+// How an answer attends to its context; what is absent is the server's choice.
+struct AttentionOptions {
+  bool is_exact = false;
+  std::optional<std::uint32_t> budget_tokens;
+  std::optional<std::uint32_t> local_tokens;
 };
 
 struct AskOptions {
@@ -60,6 +74,16 @@ struct AskOptions {
   std::optional<double> min_p;
   std::optional<std::uint64_t> seed;
   std::vector<std::string> stop;
+  AttentionOptions attention;
+  bool is_one_pass = false;
+  bool wants_provenance = false;
+};
+
+struct SearchOptions {
+  std::string context;
+  std::string query;  // "-": standard input
+  std::uint32_t max_results = 10;
+  AttentionOptions attention;
 };
 
 // For show, cancel and rm.

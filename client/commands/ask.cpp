@@ -4,6 +4,7 @@
 
 #include "client/api/event_stream.h"
 #include "client/api/json_answer.h"
+#include "client/commands/attention.h"
 #include "client/commands/commands.h"
 #include "protocol/error.h"
 
@@ -14,9 +15,10 @@ namespace json = boost::json;
 using protocol::Error;
 using protocol::ErrorCode;
 
-std::string read_question(const std::string& question) {
-  if (question != "-") return question;
-  return {std::istreambuf_iterator<char>(std::cin), {}};
+json::object make_attention(const AskOptions& options) {
+  json::object attention = attention_of(options.attention);
+  if (options.is_one_pass) attention["second_pass"] = false;
+  return attention;
 }
 
 Request make_request(Session& session, const AskOptions& options) {
@@ -32,6 +34,8 @@ Request make_request(Session& session, const AskOptions& options) {
   if (options.top_p) body["top_p"] = *options.top_p;
   if (options.min_p) body["min_p"] = *options.min_p;
   if (options.seed) body["seed"] = *options.seed;
+  if (json::object attention = make_attention(options); !attention.empty()) body["attention"] = attention;
+  if (options.wants_provenance) body["return_provenance"] = true;
   if (!options.stop.empty()) body["stop"] = json::value_from(options.stop);
   if (!session.wants_json()) {
     body["stream"] = true;
@@ -64,9 +68,25 @@ std::string describe_usage(const json::object& usage) {
                      describe_count(number_of(usage, "completion_tokens")));
 }
 
+// The passages that were attended to most; "" where none came.
+std::string describe_provenance(const json::object& chunk) {
+  const json::value* passages = chunk.if_contains("provenance");
+  if (!passages || !passages->is_array()) return "";
+  std::string text;
+  for (const json::value& element : passages->as_array()) {
+    if (!element.is_object()) continue;
+    const json::object& passage = element.as_object();
+    text += "\n" +
+            describe_passage(score_of(passage, "mass"), passage.if_contains("token_range"), text_of(passage, "text"));
+  }
+  return text;
+}
+
 void stream_answer(Session& session, const Request& request) {
   bool is_done = false;
   json::object usage;
+  json::object report;
+  std::string provenance;
   EventStreamParser parser([&](const ServerEvent& event) {
     if (event.data == "[DONE]") {
       is_done = true;
@@ -76,17 +96,26 @@ void stream_answer(Session& session, const Request& request) {
     throw_if_error(chunk);
     session.results.write(text_of_chunk(chunk));
     if (json::object so_far = object_of(chunk, "usage"); !so_far.empty()) usage = so_far;
+    if (json::object attention = object_of(chunk, "attention"); !attention.empty()) report = attention;
+    provenance += describe_provenance(chunk);
   });
   session.http.stream(request, [&](std::string_view bytes) {
     parser.feed(bytes);
     return !is_done;
   });
-  session.results.write("\n");
+  session.results.write("\n" + provenance);
   if (!is_done) throw Error(ErrorCode::unavailable, "the answer broke off: the server closed the stream");
-  if (!session.options.is_quiet && !usage.empty()) fmt::print(stderr, "{}\n", describe_usage(usage));
+  if (session.options.is_quiet) return;
+  if (!usage.empty()) fmt::print(stderr, "{}\n", describe_usage(usage));
+  if (!report.empty()) fmt::print(stderr, "{}\n", describe_report(report));
 }
 
 }  // namespace
+
+std::string read_question(const std::string& question) {
+  if (question != "-") return question;
+  return {std::istreambuf_iterator<char>(std::cin), {}};
+}
 
 int ask(Session& session, const AskOptions& options) {
   Request request = make_request(session, options);

@@ -21,12 +21,18 @@ struct Session {
 Session open_session(const GlobalOptions& options);
 
 int submit(Session& session, const SubmitOptions& options);
+// Returns 1 where the document would not fit.
+int estimate(Session& session, const EstimateOptions& options);
 int ask(Session& session, const AskOptions& options);
+int search(Session& session, const SearchOptions& options);
 int list_contexts(Session& session);
 int show_contexts(Session& session, const ContextsOptions& options);
 int cancel_contexts(Session& session, const ContextsOptions& options);
 int remove_contexts(Session& session, const ContextsOptions& options);
 int print_version(Session& session);
+
+// A question as it was given, or standard input for "-".
+std::string read_question(const std::string& question);
 
 // The id of the context that `id_or_name` means: an id as it is; else the newest context of that name. Throws
 // Error{not_found} where there is none.

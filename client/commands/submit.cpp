@@ -1,15 +1,12 @@
 #include <boost/json.hpp>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iostream>
 #include <thread>
 
 #include "client/api/context_summary.h"
 #include "client/api/event_stream.h"
 #include "client/api/json_answer.h"
 #include "client/commands/commands.h"
+#include "client/commands/document.h"
 #include "protocol/error.h"
 
 namespace rotulus::client {
@@ -19,43 +16,13 @@ using protocol::Error;
 using protocol::ErrorCode;
 using namespace std::chrono_literals;
 
-constexpr std::size_t kPieceBytes = 256u << 10;
 constexpr auto kReconnectFor = 60s;  // while waiting; longer than a restart of the server takes
 constexpr auto kReconnectEvery = 500ms;
-
-// A document read piece by piece as the connection takes it.
-class DocumentReader final {
- public:
-  explicit DocumentReader(const std::string& path) : path_(path), buffer_(kPieceBytes, '\0') {
-    if (path == "-") return;
-    file_.open(path, std::ios::binary);
-    std::error_code unknown;
-    if (!file_ || std::filesystem::is_directory(path, unknown))
-      throw Error(ErrorCode::not_found, fmt::format("cannot read {}: {}", path, std::strerror(errno ? errno : EISDIR)));
-    if (std::filesystem::is_regular_file(path, unknown)) bytes_ = std::filesystem::file_size(path);
-  }
-
-  std::optional<std::uint64_t> bytes() const { return bytes_; }
-
-  std::string_view next() {
-    std::istream& in = path_ == "-" ? std::cin : file_;
-    in.read(buffer_.data(), static_cast<std::streamsize>(buffer_.size()));
-    if (in.bad()) throw Error(ErrorCode::unavailable, fmt::format("reading {} failed", path_));
-    return {buffer_.data(), static_cast<std::size_t>(in.gcount())};
-  }
-
- private:
-  std::string path_;
-  std::string buffer_;
-  std::ifstream file_;
-  std::optional<std::uint64_t> bytes_;
-};
 
 std::string submit_target(const SubmitOptions& options) {
   std::string name = options.name.value_or(
       options.file == "-" ? std::string() : std::filesystem::path(options.file).filename().string());
-  std::string target = "/v1/contexts?frame=" + percent_encode(options.frame);
-  if (options.system) target += "&system=" + percent_encode(*options.system);
+  std::string target = "/v1/contexts?" + document_fields(options);
   if (!name.empty()) target += "&display_name=" + percent_encode(name);
   return target;
 }
@@ -104,12 +71,7 @@ std::string wait_until_final(Session& session, const std::string& id) {
 }  // namespace
 
 int submit(Session& session, const SubmitOptions& options) {
-  DocumentReader document(options.file);
-  std::string answer = session.http.send(
-      {.method = "POST",
-       .target = submit_target(options),
-       .content_type = options.holds_token_ids ? "application/octet-stream" : "text/plain; charset=utf-8",
-       .streamed_body = BodySource{[&document] { return document.next(); }, document.bytes()}});
+  std::string answer = send_document(session, submit_target(options), options);
   ContextSummary context = parse_context(answer);
   if (options.must_wait) {
     // The id at once, so that a wait that is broken off loses nothing.

@@ -82,6 +82,21 @@ TEST_F(CommandLineTest, TakesAQuestionAfterRepeatedStops) {
   EXPECT_FALSE(ask.top_p);
 }
 
+TEST_F(CommandLineTest, TakesHowAnswersAttend) {
+  auto ask = parse<AskOptions>({"ask", "book", "who?", "--budget-tokens", "4096", "--no-second-pass", "--provenance"});
+  EXPECT_EQ(ask.attention.budget_tokens, 4096u);
+  EXPECT_TRUE(ask.is_one_pass && ask.wants_provenance && !ask.attention.is_exact);
+  EXPECT_TRUE(parse<AskOptions>({"ask", "book", "who?", "--exact"}).attention.is_exact);
+  auto search = parse<SearchOptions>({"search", "book", "who?", "-n", "3", "--local-tokens", "1024"});
+  EXPECT_EQ(search.query, "who?");
+  EXPECT_EQ(search.max_results, 3u);
+  EXPECT_EQ(search.attention.local_tokens, 1024u);
+  EXPECT_EQ(parse<SubmitOptions>({"submit", "f", "--attention", "retrieval"}).attention, "retrieval");
+  auto estimate = parse<EstimateOptions>({"estimate", "f", "--ids", "--attention", "exact"});
+  EXPECT_EQ(estimate.attention, "exact");
+  EXPECT_TRUE(estimate.holds_token_ids);
+}
+
 TEST_F(CommandLineTest, TakesGlobalOptionsBeforeAndAfterTheVerb) {
   parse<PsOptions>({"--format", "json", "ps", "--url", "http://a:1", "-q"});
   EXPECT_EQ(line_.global.format, OutputFormat::json);
@@ -100,6 +115,11 @@ TEST_F(CommandLineTest, CallsWrongUsageWrong) {
                                              {"serve", "--port", "70000"},
                                              {"submit", "f", "--frame", "x"},
                                              {"--format", "xml", "ps"},
+                                             {"ask", "x", "y", "--exact", "--budget-tokens", "16"},
+                                             {"submit", "f", "--attention", "sparse"},
+                                             {"search", "x"},
+                                             {"search", "x", "y", "-n", "51"},
+                                             {"estimate"},
                                              {"rm"}})
     EXPECT_EQ(notice(arguments).exit_code, 2) << testing::PrintToString(arguments);
 }

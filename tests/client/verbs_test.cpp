@@ -40,7 +40,9 @@ bool asks(const std::string& request, const std::string& line) {
 TEST_F(VerbsTest, SubmitStreamsTheFileWithItsNameAndPrintsTheId) {
   FakeServer server([](const std::string&) { return http_answer(kInProgress, "202 Accepted"); });
   auto file = directory_.write("my book.txt", "In the beginning");
-  SubmitOptions options{.file = file.string(), .frame = "chat", .system = "Be brief."};
+  SubmitOptions options;
+  options.file = file.string();
+  options.system = "Be brief.";
   EXPECT_EQ(run(server, OutputFormat::terminal, submit, options), "ctx_1\n");
   std::string request = server.requests().at(0);
   EXPECT_TRUE(asks(request, "POST /v1/contexts?frame=chat&system=Be%20brief.&display_name=my%20book.txt HTTP/1.1"))
@@ -56,7 +58,9 @@ TEST_F(VerbsTest, SubmitWaitsThroughALostConnectionUntilTheContextIsCompleted) {
     if (!asks(request, "GET /v1/contexts/ctx_1/events")) return http_answer(kInProgress, "202 Accepted");
     return ++follows == 1 ? event_answer({kInProgress}) : event_answer({kInProgress, kCompleted});
   });
-  SubmitOptions options{.file = directory_.write("a.txt", "x").string(), .must_wait = true};
+  SubmitOptions options;
+  options.file = directory_.write("a.txt", "x").string();
+  options.must_wait = true;
   EXPECT_EQ(run(server, OutputFormat::json, submit, options), std::string(kCompleted) + "\n");
   EXPECT_EQ(follows, 2);
 }
@@ -65,7 +69,9 @@ TEST_F(VerbsTest, SubmitFailsWithTheContextsOwnError) {
   FakeServer server([](const std::string& request) {
     return asks(request, "POST") ? http_answer(kInProgress) : event_answer({kFailed});
   });
-  SubmitOptions options{.file = directory_.write("a.txt", "x").string(), .must_wait = true};
+  SubmitOptions options;
+  options.file = directory_.write("a.txt", "x").string();
+  options.must_wait = true;
   try {
     run(server, OutputFormat::terminal, submit, options);
     FAIL() << "nothing was thrown";
@@ -76,8 +82,8 @@ TEST_F(VerbsTest, SubmitFailsWithTheContextsOwnError) {
 
 TEST_F(VerbsTest, SubmitNamesAFileThatCannotBeRead) {
   FakeServer server([](const std::string&) { return http_answer(kInProgress); });
-  EXPECT_THROW(run(server, OutputFormat::terminal, submit, SubmitOptions{.file = "/no/such/file"}), protocol::Error);
-  EXPECT_THROW(run(server, OutputFormat::terminal, submit, SubmitOptions{.file = "/"}), protocol::Error);
+  EXPECT_THROW(run(server, OutputFormat::terminal, submit, SubmitOptions{{.file = "/no/such/file"}}), protocol::Error);
+  EXPECT_THROW(run(server, OutputFormat::terminal, submit, SubmitOptions{{.file = "/"}}), protocol::Error);
   EXPECT_TRUE(server.requests().empty());
 }
 
@@ -122,6 +128,65 @@ TEST_F(VerbsTest, AskSaysWhenTheAnswerBreaksOff) {
   } catch (const protocol::Error& failure) {
     EXPECT_EQ(failure.message(), "the answer broke off: no worker group in 30 s");
   }
+}
+
+constexpr const char* kProvenance =
+    R"([{"token_range":[4096,4144],"mass":0.75,"text":"a lighthouse"},{"token_range":[16,32],"mass":0.5,"text":"x"}])";
+
+TEST_F(VerbsTest, AskPrintsThePassagesThatWereAttendedTo) {
+  FakeServer server([](const std::string&) {
+    return event_answer(
+        {R"({"choices":[{"delta":{"content":"Mel"}}]})",
+         R"({"choices":[{"delta":{},"finish_reason":"stop"}],"provenance":)" + std::string(kProvenance) + "}",
+         "[DONE]"});
+  });
+  AskOptions options{.context = "ctx_1", .question = "Who?", .is_one_pass = true, .wants_provenance = true};
+  options.attention.budget_tokens = 4096;
+  EXPECT_EQ(run(server, OutputFormat::terminal, ask, options),
+            "Mel\n\n0.750  tokens 4,096 to 4,144\na lighthouse\n\n0.500  tokens 16 to 32\nx\n");
+  const std::string request = server.requests().at(0);
+  EXPECT_NE(request.find(R"("attention":{"budget_tokens":4096,"second_pass":false})"), std::string::npos) << request;
+  EXPECT_NE(request.find(R"("return_provenance":true)"), std::string::npos) << request;
+  run(server, OutputFormat::terminal, ask, AskOptions{.context = "ctx_1", .question = "Who?", .attention = {true}});
+  EXPECT_NE(server.requests().at(1).find(R"("attention":{"mode":"exact"})"), std::string::npos);
+}
+
+TEST_F(VerbsTest, SearchPrintsWhatWasFound) {
+  FakeServer server([](const std::string&) {
+    return http_answer(R"({"data":[{"score":0.75,"attributes":{"token_range":[4096,4144]},)"
+                       R"("content":[{"type":"text","text":"a lighthouse"}]}]})");
+  });
+  SearchOptions options{.context = "ctx_1", .query = "lighthouse", .max_results = 3};
+  EXPECT_EQ(run(server, OutputFormat::terminal, search, options), "0.750  tokens 4,096 to 4,144\na lighthouse\n");
+  const std::string request = server.requests().at(0);
+  EXPECT_TRUE(asks(request, "POST /v1/contexts/ctx_1/search ")) << request;
+  EXPECT_TRUE(request.ends_with(R"({"query":"lighthouse","max_num_results":3})")) << request;
+}
+
+TEST_F(VerbsTest, EstimateSaysWhatADocumentTakesAndFailsWhereItDoesNotFit) {
+  const std::string head =
+      R"({"tokens":90000,"attention":{"mode":"retrieval","exact_tokens":8192,"local_tokens":2048},)"
+      R"("bytes":{"disk":2097152,"ram":1048576},"available":{"disk":4194304,"ram":1048576},)";
+  std::string end = R"("seconds":130.5,"obstacle":null})";
+  FakeServer server([&](const std::string&) { return http_answer(head + end); });
+  EstimateOptions options;
+  options.file = directory_.write("a.txt", "In the beginning").string();
+  options.attention = "retrieval";
+  EXPECT_EQ(run(server, OutputFormat::terminal, estimate, options),
+            "tokens     90,000\n"
+            "attention  retrieval; computed exactly to 8,192 tokens, then by a window of 2,048\n"
+            "disk       2.0 MiB of 4.0 MiB free\n"
+            "memory     1.0 MiB of 1.0 MiB\n"
+            "time       about 2 min\n"
+            "fits       yes\n");
+  EXPECT_EQ(exit_code_, 0);
+  const std::string request = server.requests().at(0);
+  EXPECT_TRUE(asks(request, "POST /v1/contexts/estimate?frame=chat&attention=retrieval ")) << request;
+  EXPECT_TRUE(request.ends_with("\r\n\r\nIn the beginning")) << request;
+  end = R"("seconds":null,"obstacle":{"code":"storage_full","message":"no room"}})";
+  const std::string text = run(server, OutputFormat::terminal, estimate, options);
+  EXPECT_NE(text.find("fits       no: no room\n"), std::string::npos) << text;
+  EXPECT_EQ(exit_code_, 1);
 }
 
 TEST_F(VerbsTest, PsListsEveryPage) {

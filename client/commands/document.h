@@ -1,0 +1,16 @@
+// A document on its way to the server, read piece by piece as the connection takes it.
+#pragma once
+
+#include <string>
+
+#include "client/commands/commands.h"
+
+namespace rotulus::client {
+
+// "frame=…&…": what a query string says of it.
+std::string document_fields(const DocumentOptions& options);
+
+// The answer to POST `target` with the document as its body. Throws Error{not_found} for a file that cannot be read.
+std::string send_document(Session& session, const std::string& target, const DocumentOptions& options);
+
+}  // namespace rotulus::client
