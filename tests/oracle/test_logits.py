@@ -1,5 +1,12 @@
-"""Our logits against the float64 forward pass of forward.py, and against what llama.cpp recorded."""
-import os
+"""Our logits against the float64 forward pass of forward.py, and against what llama.cpp recorded.
+
+The bar is 2e-5. A few positions are worse conditioned than that allows: the first token of a prompt grows one channel
+to 750, then cancels it to 46, squares what is left of the error into a channel of 26,000, and cancels that in turn, so
+that every rounding counts a hundredfold. There the model itself is asked (forward.sensitivity): an error of one
+rounding between verbs is what any engine in float32 has, and our dense products lose as many roundings as their longest
+chain of additions takes at random: 128 in a run, and up to 12 runs.
+"""
+import math
 
 import numpy as np
 import pytest
@@ -8,12 +15,9 @@ import forward
 import tiny_gguf
 
 LARGEST_DISTANCE = 2e-5  # relative L2 of the logits of one position
-# ROTULUS_ALL_ORACLES=1 adds what is not met yet: 4,000 tokens (1.1e-4 at one position, see `document`), and 1, 513 and
-# 1,500 tokens over keys and values stored in f16 (up to 9.7e-5, at position 0).
-ALL = bool(os.environ.get("ROTULUS_ALL_ORACLES"))
-LENGTHS = [1, 17, 128, 513, 1500] + ([4000] if ALL else [])
-F16_LENGTHS = LENGTHS if ALL else [17, 128]
-DOCUMENT_TOKENS = 4000
+ROUNDINGS = math.sqrt(128 + 12)
+ILL_CONDITIONED = 2  # positions of a prompt, at most
+LENGTHS = [1, 17, 128, 513, 1500, 4000]
 
 
 @pytest.fixture(scope="module")
@@ -23,20 +27,22 @@ def model(model_path):
 
 @pytest.fixture(scope="module")
 def document(recorded):
-    """Enough token ids of real text, of several kinds.
-
-    Its second token is so badly conditioned behind its first that float32 itself is 1e-4 away from float64, in both
-    instruction-set rows, while its neighbours are within 1e-6; other such positions reach 2.5e-5. A bar that holds for
-    them wants the oracle's own sensitivity to rounding, which is not measured yet."""
+    """Enough token ids of real text, of several kinds."""
     ids = [token for text in recorded.values() for token in text["ids"]]
-    return (ids * (DOCUMENT_TOKENS // len(ids) + 1))[:DOCUMENT_TOKENS]
+    return (ids * (max(LENGTHS) // len(ids) + 1))[:max(LENGTHS)]
 
 
-def assert_close(oracle, hidden, ids, logits):
+def assert_close(oracle, hidden, ids, logits, stored=None):
     distances = forward.relative_distances(oracle, hidden, forward.read_logits(logits, len(ids), oracle.vocabulary))
     print(f"{len(ids)} tokens: largest relative L2 {distances.max():.2e} at position {distances.argmax()}")
     assert np.isfinite(distances).all()
-    assert distances.max() <= LARGEST_DISTANCE
+    above = np.flatnonzero(distances > LARGEST_DISTANCE)
+    assert len(above) <= ILL_CONDITIONED
+    for position in above:
+        seen = position + 1
+        sensitivity = oracle.sensitivity(ids[:seen], None if stored is None else stored[:, :, :seen])
+        print(f"position {position}: {distances[position]:.2e}, by one rounding {sensitivity:.2e}")
+        assert distances[position] <= ROUNDINGS * sensitivity
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -47,7 +53,7 @@ def test_logits_with_kv_in_f32(model, model_path, document, our_logits, length):
     assert_close(model, hidden, ids, logits)
 
 
-@pytest.mark.parametrize("length", F16_LENGTHS)
+@pytest.mark.parametrize("length", LENGTHS)
 def test_logits_over_the_keys_and_values_stored_in_f16(model, model_path, document, our_logits, length):
     ids = document[-length:]
     logits, kv = our_logits(model_path, ids, "f16")
@@ -56,7 +62,7 @@ def test_logits_over_the_keys_and_values_stored_in_f16(model, model_path, docume
     hidden, distance = model.hidden(ids, stored)
     print(f"stored keys and values: {distance.largest:.3f} of the allowed distance")
     assert distance.largest <= 1
-    assert_close(model, hidden, ids, logits)
+    assert_close(model, hidden, ids, logits, stored)
 
 
 @pytest.mark.parametrize("shape", tiny_gguf.SHAPES, ids=str)
