@@ -7,7 +7,12 @@
 
 #include <cstring>
 
+#include "kernels/landmarks.h"
+
 namespace rotulus::memory_store {
+
+static_assert(kLandmarkFormatVersion == kernels::kLandmarkVersion);  // what they hold is the kernels' business
+
 namespace {
 
 std::uint64_t checksum_of(const BlockHeader& header, std::span<const std::byte> payload) {

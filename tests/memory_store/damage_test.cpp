@@ -28,18 +28,14 @@ struct Pristine {
   std::vector<Live> live;
 };
 
-// All in SST files: a second life writes what was in the log into tables.
+// As a store leaves it that was closed in peace.
 void write_closed(Pristine& pristine) {
-  const KvStoreConfig config = make_config(pristine.directory / "volume", 64);
-  {
-    const auto store = open_store(config);
-    pristine.volume = only_volume(*store);
-    store->reconcile(pristine.volume, kStore, 1, {});
-    for (std::uint64_t id = 1; id <= kObjects; ++id) {
-      pristine.live.push_back({{id}, write_object(*store, object_of({id}, 8), pristine.volume, id)});
-    }
+  const auto store = open_store(make_config(pristine.directory / "volume", 64));
+  pristine.volume = only_volume(*store);
+  store->reconcile(pristine.volume, kStore, 1, {});
+  for (std::uint64_t id = 1; id <= kObjects; ++id) {
+    pristine.live.push_back({{id}, write_object(*store, object_of({id}, 8), pristine.volume, id)});
   }
-  open_store(config);
 }
 
 // The last object only in the WAL: its writer was killed when the commit was synced.
@@ -53,10 +49,12 @@ void write_killed(Pristine& pristine) {
   ASSERT_EQ(pristine.live.size(), kObjects);
 }
 
+// Those of an extension that are not empty; of none: all of the volume.
 std::vector<fs::path> files_of(const fs::path& volume, const std::string& extension) {
   std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(volume / "rocksdb")) {
-    if (entry.path().extension() == extension && entry.file_size() > 0) files.push_back(entry.path());
+  for (const auto& entry : fs::recursive_directory_iterator(volume)) {
+    const bool is_asked_for = extension.empty() || entry.path().extension() == extension;
+    if (is_asked_for && entry.is_regular_file() && entry.file_size() > 0) files.push_back(entry.path());
   }
   std::sort(files.begin(), files.end());
   return files;
@@ -82,6 +80,7 @@ Outcome read_and_mend(const fs::path& directory, const Pristine& pristine, std::
   const auto store = KvStore::open(make_config(directory / "volume", 64));
   if (!store->failed_volumes().empty()) {
     outcome.is_open = false;
+    EXPECT_FALSE(store->failed_volumes().front().reason.empty());
     return outcome;
   }
   std::set<ObjectId> damaged;
@@ -114,6 +113,8 @@ void expect_whole_after_mending(const fs::path& directory, const Pristine& prist
   }
 }
 
+// One bit of one file each time: of tables, of the newest log, or (no extension) of any file that the volume has. Then
+// the identity of the volume or the list of its files may be hit, and it does not open; it must say why.
 void flip_bits(const Pristine& pristine, const std::string& extension, int flips, std::uint32_t blocks) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE(fmt::format("seed {}", seed));
@@ -137,10 +138,15 @@ void flip_bits(const Pristine& pristine, const std::string& extension, int flips
     if (testing::Test::HasFailure()) break;
   }
   EXPECT_EQ(wrong, 0u);
-  EXPECT_EQ(not_open, 0u) << "one bit of one file must not take the whole volume away";
-  EXPECT_GT(detected, static_cast<std::size_t>(flips) / 2);
-  std::printf("%d flips in %s: %zu detected and mended, %zu in bytes nobody reads, %zu wrong bytes served\n", flips,
-              extension.c_str(), detected, flips - detected, wrong);
+  if (extension.empty()) {
+    EXPECT_GT(not_open, 0u);
+  } else {
+    EXPECT_EQ(not_open, 0u) << "one bit of one table or log must not take the whole volume away";
+    EXPECT_GT(detected, static_cast<std::size_t>(flips) / 2);
+  }
+  std::printf("%d flips in %s: %zu detected and mended, %zu refused at opening, %zu harmless, %zu wrong bytes served\n",
+              flips, extension.empty() ? "any file" : extension.c_str(), detected, not_open,
+              flips - detected - not_open, wrong);
 }
 
 TEST(Damage, OfOneBitInAnSstIsFoundNeverServedAndMended) {
@@ -155,10 +161,20 @@ TEST(Damage, OfOneBitInAWalIsFoundNeverServedAndMended) {
   flip_bits(pristine, ".log", 120, 4);
 }
 
+// Files are drawn evenly, so most flips fall into the small ones that say who the volume is and what is in it.
+TEST(Damage, OfOneBitInAnyFileIsFoundOrHarmlessAndNeverServed) {
+  Pristine closed, killed;
+  write_closed(closed);
+  write_killed(killed);
+  flip_bits(closed, "", 290, 8);
+  flip_bits(killed, "", 290, 4);
+}
+
 // The bytes of one landmarks block are looked for in the files, so that the flip is sure to hit them.
 TEST(Damage, OfLandmarksIsFoundAndTheBlocksBesideThemAreServed) {
   Pristine pristine;
   write_closed(pristine);
+  open_store(make_config(pristine.directory / "volume", 64));  // a second life writes what was in the log into tables
   const BlockAddress address = object_of({2}, 8).landmarks(pristine.volume).at(1);
   std::string payload(kLandmarkBytes, '\0');
   fill(reinterpret_cast<std::byte*>(payload.data()), address);
