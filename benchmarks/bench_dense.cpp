@@ -1,4 +1,5 @@
-// rotulus-bench-dense: the figures of dense products (figures.h), on the shapes of a 135M and a 1B model.
+// rotulus-bench-dense: the limits of the machine and the figures of dense products (figures.h), on the shapes of a 135M
+// and a 1B model.
 //
 // Prefill is one thread's, in CPU time, against the FMA rate of the same thread; its peer is oneDNN in float32. Decode
 // is all threads', in wall time, against what reading the weights or, for many rows, the FMAs would take.
@@ -68,6 +69,17 @@ Measured decode(const LayerShape& shape, WeightType type, std::size_t rows, std:
                   .peer = {}});
 }
 
+// The limits themselves, for figures that are measured elsewhere.
+Measured fma_limit() {
+  return {.value = fma_flops_per_second() / 1e9};
+}
+Measured read_limit(std::size_t threads) {
+  ReadBandwidth reading(threads);
+  std::vector<double> values;
+  for (int i = 0; i < 5; ++i) values.push_back(reading.bytes_per_second());
+  return {.value = median(values) / 1e9};
+}
+
 std::string lower(std::string_view name) {
   std::string text(name);
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -80,6 +92,9 @@ std::vector<Figure> all_figures() {
     return Figure{"dense.decode." + name, "GB/s", [=] { return decode(shape, type, rows, threads); }};
   };
   std::vector<Figure> figures = {
+      {"machine.fma", "GFLOP/s", fma_limit},
+      {"machine.read", "GB/s", [] { return read_limit(1); }},
+      {"machine.read.threads", "GB/s", [] { return read_limit(all_threads()); }},
       {"dense.f32.135m", "GFLOP/s", [] { return prefill(kShape135M); }},
       {"dense.f32.1b", "GFLOP/s", [] { return prefill(kShape1B); }},
   };

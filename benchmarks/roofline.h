@@ -6,7 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <span>
 #include <vector>
 
 namespace rotulus::benchmarks {
@@ -19,15 +19,19 @@ double thread_seconds();
 // registers of the widest kind. Takes about 2 ms.
 double fma_flops_per_second();
 
-// Reads memory that no cache holds, all threads at once, each its own part, one stream with software prefetch.
+// Reads memory that no cache holds, all threads at once, each its own part, one stream with software prefetch. In huge
+// pages, as weights and keys lie: small ones show half of the limit.
 class ReadBandwidth final {
  public:
   explicit ReadBandwidth(std::size_t thread_count);
+  ~ReadBandwidth();
+  ReadBandwidth(const ReadBandwidth&) = delete;
+  ReadBandwidth& operator=(const ReadBandwidth&) = delete;
   double bytes_per_second();  // one pass over the memory, in wall time; in the caller's CPU time where it is alone
 
  private:
   std::size_t thread_count_;
-  std::vector<std::uint64_t> memory_;
+  std::span<std::uint64_t> memory_;
 };
 
 double median(std::vector<double> values);
