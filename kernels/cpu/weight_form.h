@@ -15,8 +15,8 @@
 //
 // A word holds 32 / bits codes, the first column in the lowest bits, so one vector of words holds the same columns of
 // 16 outputs. Of 3, 5 and 6 bits a word leaves its two highest bits: together those of all words, lowest word first,
-// hold the codes of columns 30 and 31. Codes of 8 and 6 bits are two's complement; shorter ones index
-// values_of_codes().
+// hold the codes of columns 30 and 31. value(code) = code - zero, or an entry of a codebook of 16; int8 codes of the
+// file are counted from 0.
 //
 // Everything here has internal linkage: rows must not emit weak symbols.
 #pragma once

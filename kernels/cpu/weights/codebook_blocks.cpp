@@ -1,4 +1,4 @@
-// 4-bit codes whose values are not evenly spaced (values_of_codes):
+// 4-bit codes whose values are not evenly spaced (WeightForm::codebook):
 //
 //   IQ4_NL  f16 scale, codes [16]
 //   MXFP4   e8m0 scale, codes [16]
