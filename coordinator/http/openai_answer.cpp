@@ -101,14 +101,13 @@ double per(double amount, double of) {
 
 }  // namespace
 
-OpenAiAnswer::OpenAiAnswer(const CompletionRequest& request, Identity identity)
+OpenAiAnswer::OpenAiAnswer(const CompletionRequest& request)
     : kind_(request.kind),
       wants_logprobs_(request.wants_logprobs),
       includes_usage_(request.includes_usage),
       alternatives_(request.query.sampling.logprobs),
       reports_attention_(request.reports_attention),
-      wants_provenance_(request.query.attention.wants_provenance),
-      identity_(std::move(identity)) {}
+      wants_provenance_(request.query.attention.wants_provenance) {}
 
 void OpenAiAnswer::add(const AnswerToken& token) {
   text_ += token.text;

@@ -20,7 +20,11 @@ class OpenAiAnswer final {
     bool numerics_changed = false;
   };
 
-  OpenAiAnswer(const CompletionRequest& request, Identity identity);
+  explicit OpenAiAnswer(const CompletionRequest& request);
+
+  // Who answers: once the query has started, for before the first worker group nobody knows the model. Comes before
+  // everything below.
+  void identify(Identity identity) { identity_ = std::move(identity); }
 
   // Tokens and the end, in order. What is added is in whole(), and in what the chunk functions are given.
   void add(const protocol::AnswerToken& token);
@@ -56,7 +60,7 @@ class OpenAiAnswer final {
   const std::uint32_t alternatives_;
   const bool reports_attention_;
   const bool wants_provenance_;
-  const Identity identity_;
+  Identity identity_;
   std::string text_;
   std::size_t text_offset_ = 0;                // code points of the tokens added
   std::vector<protocol::AnswerToken> tokens_;  // kept where log-probabilities are asked for

@@ -28,10 +28,10 @@ std::string draw_id(std::string_view prefix) {
   return id;
 }
 
-OpenAiAnswer::Identity identify(const Backends& backends, const CompletionRequest& request) {
+OpenAiAnswer::Identity identify(const Backends& backends, CompletionKind kind, std::optional<protocol::ContextId> id) {
   const ClusterView cluster = backends.cluster.view();
   OpenAiAnswer::Identity identity;
-  identity.id = draw_id(request.kind == CompletionKind::chat ? "chatcmpl-" : "cmpl-");
+  identity.id = draw_id(kind == CompletionKind::chat ? "chatcmpl-" : "cmpl-");
   identity.created_unix_s =
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   identity.model = backends.cluster.model_name();
@@ -39,8 +39,8 @@ OpenAiAnswer::Identity identify(const Backends& backends, const CompletionReques
     identity.system_fingerprint =
         fmt::format("fp_{}_{}", cluster.parameters->model_fingerprint.substr(0, 12), cluster.parameters->numerics_id);
   }
-  if (request.query.context) {
-    const auto context = backends.contexts.find(*request.query.context);
+  if (id) {
+    const auto context = backends.contexts.find(*id);
     identity.numerics_changed = context && context->numerics_changed;
   }
   return identity;
@@ -50,9 +50,13 @@ OpenAiAnswer::Identity identify(const Backends& backends, const CompletionReques
 class RunningAnswer {
  public:
   RunningAnswer(const Backends& backends, Exchange& exchange, CompletionRequest request)
-      : request_(std::move(request)), answer_(request_, identify(backends, request_)), events_(exchange) {}
+      : backends_(backends),
+        request_(std::move(request)),
+        context_(request_.query.context),
+        answer_(request_),
+        events_(exchange) {}
 
-  void start(Queries& queries) {
+  void start() {
     QueryEvents events;
     events.on_started = [this](const QueryUsage& usage) {
       cached_tokens_ = usage.cached_tokens;
@@ -72,7 +76,7 @@ class RunningAnswer {
       failure_ = error;
       events_.notify();
     };
-    query_ = queries.start(std::move(request_.query), std::move(events));
+    query_ = backends_.queries.start(std::move(request_.query), std::move(events));
   }
 
   const CompletionRequest& request() const { return request_; }
@@ -85,6 +89,7 @@ class RunningAnswer {
  private:
   void begin() {
     if (std::exchange(has_begun_, true)) return;
+    answer_.identify(identify(backends_, request_.kind, context_));
     if (request_.is_streamed && request_.kind == CompletionKind::chat) send(answer_.role_chunk());
     events_.notify();
   }
@@ -113,7 +118,9 @@ class RunningAnswer {
     if (!data.empty()) events_.send(data);
   }
 
+  const Backends& backends_;
   CompletionRequest request_;
+  const std::optional<protocol::ContextId> context_;  // the request's own goes to its query
   OpenAiAnswer answer_;
   EventQueue events_;
   const steady_clock::time_point began_at_ = steady_clock::now();
@@ -159,7 +166,7 @@ Handled answer_stream(const Backends& backends, Exchange& exchange, RunningAnswe
 Handled complete(const Backends& backends, Exchange& exchange, CompletionKind kind) {
   JsonValue body = co_await read_json_body(exchange);
   RunningAnswer answer(backends, exchange, read_completion_request(kind, std::move(body)));
-  answer.start(backends.queries);
+  answer.start();
   if (answer.request().is_streamed) co_return co_await answer_stream(backends, exchange, answer);
   co_return co_await answer_whole(backends, exchange, answer);
 }

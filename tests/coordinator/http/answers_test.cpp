@@ -55,6 +55,14 @@ TEST(Answers, AreWholeChatCompletions) {
           kFingerprint));
 }
 
+TEST(Answers, NameTheModelOfTheGroupThatAnswersThoughTheyWereAskedBeforeIt) {
+  Served served;
+  served.cluster.name = "none";
+  served.queries.before_start = [&] { served.cluster.name = "toy-model"; };
+  const Answer answer = served.ask("POST", "/v1/chat/completions", chat("hello", R"(,"max_tokens":3)"));
+  EXPECT_NE(answer.body.find(R"("model":"toy-model")"), std::string::npos) << answer.body;
+}
+
 TEST(Answers, AreWholeTextCompletionsWithLogprobs) {
   Served served;
   const Answer answer =

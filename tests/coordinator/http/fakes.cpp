@@ -132,6 +132,7 @@ struct Running : std::enable_shared_from_this<Running> {
           {"fail context_length_exceeded", ErrorCode::context_length_exceeded}};
       return events.on_failed(Error(kCodes.at(text), "as asked for", "messages"));
     }
+    owner.before_start();
     events.on_started(usage());
     if (!request.context) events.on_progress(10, 30);
     post(&Running::step);

@@ -53,6 +53,7 @@ class FakeQueries final : public Queries {
   FakeQueries(boost::asio::io_context& loop, const FakeContexts& contexts) : loop_(loop), contexts_(contexts) {}
   std::unique_ptr<Query> start(QueryRequest request, QueryEvents events) override;
 
+  std::function<void()> before_start = [] {};
   std::optional<QueryRequest> last;
   int running = 0;
   int cancelled = 0;
@@ -67,7 +68,7 @@ class FakeCluster final : public Cluster {
  public:
   FakeCluster();
   ClusterView view() const override { return state; }
-  const std::string& model_name() const override { return name_; }
+  const std::string& model_name() const override { return name; }
   void encode(protocol::EncodeText request, IdsDone done) override;
   void decode(std::vector<protocol::TokenId> ids, PiecesDone done) override;
   std::uint64_t begin_count() override { return ++counts_begun; }
@@ -75,11 +76,9 @@ class FakeCluster final : public Cluster {
   void render(std::vector<protocol::ChatMessage> messages, TextDone done) override;
 
   ClusterView state;
+  std::string name = "toy-model";
   std::uint64_t counts_begun = 0;
   std::uint64_t counts_ended = 0;
-
- private:
-  std::string name_ = "toy-model";
 };
 
 }  // namespace rotulus::coordinator::fakes
