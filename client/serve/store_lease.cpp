@@ -22,6 +22,7 @@ using protocol::Error;
 using protocol::ErrorCode;
 
 constexpr std::size_t kSecretBytes = 32;
+constexpr auto kForgottenAfter = std::chrono::minutes(1);
 
 Error errno_error(std::string_view what, const fs::path& path) {
   return {ErrorCode::unavailable, fmt::format("{} {}: {}", what, path.string(), std::strerror(errno))};
@@ -41,6 +42,21 @@ void remove_tree(const fs::path& path) {
   if (failure) throw Error(ErrorCode::unavailable, fmt::format("removing {}: {}", path.string(), failure.message()));
 }
 
+// A serve that was killed leaves its directory of shared memory, and empty once its ranks are gone; where its store is
+// never served again, nobody else would remove it. A living serve that has not filled its own yet has only just made
+// it.
+void remove_forgotten_beside(const fs::path& shared_memory) {
+  const std::string name = shared_memory.filename().string();
+  const std::string prefix = name.substr(0, name.rfind('-') + 1);
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(shared_memory.parent_path(), ignored)) {
+    if (!entry.path().filename().string().starts_with(prefix)) continue;
+    const auto changed = fs::last_write_time(entry.path(), ignored);
+    if (ignored || fs::file_time_type::clock::now() - changed < kForgottenAfter) continue;
+    ::rmdir(entry.path().c_str());  // fails where it is not empty
+  }
+}
+
 std::string read_small_file(int file) {
   std::array<char, 64> text{};
   ssize_t count = ::pread(file, text.data(), text.size(), 0);
@@ -54,6 +70,7 @@ StoreLease::StoreLease(const fs::path& store, std::chrono::milliseconds wait) : 
   make_private_directory(paths_.directory);
   take_lock(wait);
   write_secret();
+  remove_forgotten_beside(paths_.shared_memory);
 }
 
 StoreLease::~StoreLease() {

@@ -2,7 +2,8 @@
 //
 //   <store>/run/serve.lock     locked while a serve lives, with its process id
 //   <store>/run/secret         new for each serve, readable by its user alone
-//   <store>/run/mpi, /dev/shm/rotulus-…   Open MPI's files; what a killed group left is removed before the next starts
+//   <store>/run/mpi, /dev/shm/rotulus-…   Open MPI's files; what a killed group left is removed before the next starts,
+//                                         and empty directories that other killed serves of this user left
 //
 // Errors: Error{conflict} naming the process that holds the store; Error{unavailable} for what cannot be made.
 #pragma once

@@ -49,6 +49,23 @@ TEST(StoreLease, NamesTheHolderOfAStoreInUse) {
   }
 }
 
+TEST(StoreLease, RemovesEmptySharedMemoryThatKilledServesOfOtherStoresLeft) {
+  TemporaryDirectory directory;
+  const fs::path forgotten = run_paths(directory.path() / "forgotten").shared_memory;
+  const fs::path starting = run_paths(directory.path() / "starting").shared_memory;
+  const fs::path in_use = run_paths(directory.path() / "in_use").shared_memory;
+  for (const fs::path& path : {forgotten, starting, in_use}) fs::create_directory(path);
+  fs::create_directory(in_use / "segment");
+  for (const fs::path& path : {forgotten, in_use})
+    fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::hours(1));
+  { StoreLease lease(directory.path() / "mine"); }
+  EXPECT_FALSE(fs::exists(forgotten));
+  EXPECT_TRUE(fs::exists(starting));
+  EXPECT_TRUE(fs::exists(in_use));
+  fs::remove_all(starting);
+  fs::remove_all(in_use);
+}
+
 TEST(StoreLease, RemovesWhatAKilledGroupLeftAndLeavesNothingItself) {
   TemporaryDirectory directory;
   RunPaths paths = run_paths(directory.path());
