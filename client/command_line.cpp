@@ -84,9 +84,9 @@ void add_serve(Parser& parser) {
   verb->add_option("--port", options.port, "Port to listen on")->check(CLI::Range(1, 65535));
   verb->add_option("-t,--threads", options.threads, "Threads of each rank; 0: cores / ranks");
   verb->add_option("--kv-type", options.kv_type, "How keys and values are stored")
-      ->check(CLI::IsMember({"f16", "f32"}));
+      ->check(CLI::IsMember({"f16", "f32", "bf16", "int8", "int4"}));
   verb->add_option("--isa", options.isa, "Instruction set of the kernels")
-      ->check(CLI::IsMember({"auto", "scalar", "avx512"}));
+      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512"}));
   verb->add_option("--tier-ram-size", options.tier_ram_size, "Memory for the store, each rank; K, M, G");
   verb->add_option("--landmark-ram-size", options.landmark_ram_size,
                    "Of it for landmarks, the rest for keys and values [a quarter]");

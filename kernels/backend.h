@@ -209,7 +209,7 @@ class Backend {
 };
 
 // The instruction-set rows of the CPU backend, slowest first. `automatic` takes the best that this machine runs.
-enum class Isa : std::uint8_t { automatic, scalar, avx512 };
+enum class Isa : std::uint8_t { automatic, scalar, avx2, avx512 };
 std::string to_string(Isa isa);
 bool parse_isa(const std::string& name, Isa& isa);
 std::vector<Isa> supported_isas();

@@ -5,7 +5,28 @@
 namespace rotulus::kernels {
 
 std::string_view to_string(KvType type) {
-  return type == KvType::f16 ? "f16" : "f32";
+  switch (type) {
+    case KvType::f16:
+      return "f16";
+    case KvType::f32:
+      return "f32";
+    case KvType::bf16:
+      return "bf16";
+    case KvType::int8:
+      return "int8";
+    case KvType::int4:
+      return "int4";
+  }
+  return "?";
+}
+
+bool parse_kv_type(std::string_view name, KvType& type) {
+  for (const KvType candidate : kKvTypes) {
+    if (name != to_string(candidate)) continue;
+    type = candidate;
+    return true;
+  }
+  return false;
 }
 
 namespace {

@@ -41,7 +41,7 @@ struct ContextParameters {
   std::string model_fingerprint;      // hex SHA-256
   std::string tokenizer_fingerprint;  // hex SHA-256
   std::string rope;                   // canonical text, e.g. "neighbours dims=64 base=100000"
-  std::string kv_type;                // "f16", "f32"
+  std::string kv_type;                // "f16", "f32", "bf16", "int8", "int4"
   std::uint32_t block_tokens = kBlockTokens;
   std::uint32_t lane_count = kLaneCount;
   std::uint32_t chunk_tokens = kChunkTokens;

@@ -56,12 +56,18 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   add_choice<kernels::KvType>(app, "--kv-type", "ROTULUS_KV_TYPE", options.kv_type,
-                              {{"f16", kernels::KvType::f16}, {"f32", kernels::KvType::f32}},
+                              {{"f16", kernels::KvType::f16},
+                               {"f32", kernels::KvType::f32},
+                               {"bf16", kernels::KvType::bf16},
+                               {"int8", kernels::KvType::int8},
+                               {"int4", kernels::KvType::int4}},
                               "How keys and values are stored (default f16)");
-  add_choice<kernels::Isa>(
-      app, "--isa", "ROTULUS_ISA", options.isa,
-      {{"auto", kernels::Isa::automatic}, {"scalar", kernels::Isa::scalar}, {"avx512", kernels::Isa::avx512}},
-      "Instruction-set row of the kernels (default auto)");
+  add_choice<kernels::Isa>(app, "--isa", "ROTULUS_ISA", options.isa,
+                           {{"auto", kernels::Isa::automatic},
+                            {"scalar", kernels::Isa::scalar},
+                            {"avx2", kernels::Isa::avx2},
+                            {"avx512", kernels::Isa::avx512}},
+                           "Instruction-set row of the kernels (default auto)");
   options.host_bytes = std::uint64_t{4} << 30;
   app.add_option("--tier-ram-size", options.host_bytes, "Host memory for KV and landmarks, per rank (e.g. 512M, 4G)")
       ->envname("ROTULUS_TIER_RAM_SIZE")

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "kernels/check.h"
-#include "kernels/cpu/append.h"
+#include "kernels/cpu/kv_codec.h"
 #include "kernels/cpu/landmarks.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/packed_weight.h"
@@ -13,7 +13,7 @@ namespace rotulus::kernels::cpu {
 namespace {
 
 // The version of the arithmetic: raised whenever a change of the kernels changes bits.
-constexpr const char* kVersion = "2";
+constexpr const char* kVersion = "3";
 
 constexpr std::size_t kFloatsPerPiece = 16384;  // of a row-wise verb; less is not worth waking a thread for
 

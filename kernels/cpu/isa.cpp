@@ -16,7 +16,18 @@ bool machine_runs_avx512() {
 #endif
 }
 
+bool machine_runs_avx2() {
+#ifdef ROTULUS_HAS_AVX2
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+#else
+  return false;
+#endif
+}
+
 const cpu::KernelTable& table_of(Isa isa) {
+#ifdef ROTULUS_HAS_AVX2
+  if (isa == Isa::avx2) return cpu::avx2_kernels();
+#endif
 #ifdef ROTULUS_HAS_AVX512
   if (isa == Isa::avx512) return cpu::avx512_kernels();
 #endif
@@ -32,6 +43,8 @@ std::string to_string(Isa isa) {
       return "automatic";
     case Isa::scalar:
       return "scalar";
+    case Isa::avx2:
+      return "avx2";
     case Isa::avx512:
       return "avx512";
   }
@@ -39,7 +52,7 @@ std::string to_string(Isa isa) {
 }
 
 bool parse_isa(const std::string& name, Isa& isa) {
-  for (const Isa candidate : {Isa::automatic, Isa::scalar, Isa::avx512}) {
+  for (const Isa candidate : {Isa::automatic, Isa::scalar, Isa::avx2, Isa::avx512}) {
     if (name != to_string(candidate)) continue;
     isa = candidate;
     return true;
@@ -49,6 +62,7 @@ bool parse_isa(const std::string& name, Isa& isa) {
 
 std::vector<Isa> supported_isas() {
   std::vector<Isa> isas{Isa::scalar};
+  if (machine_runs_avx2()) isas.push_back(Isa::avx2);
   if (machine_runs_avx512()) isas.push_back(Isa::avx512);
   return isas;
 }

@@ -74,10 +74,21 @@ struct Rotation {
   float scale;
 };
 
+// Where the keys and values of one KV head lie in a block (kv_format.h), in bytes.
+struct KvLayout {
+  KvType type;
+  std::uint32_t groups;  // of channels that share a scale; 0: no scales
+  std::size_t panel_bytes;
+  std::size_t key_row_bytes;
+  std::size_t key_scales;  // behind the start of a panel
+  std::size_t value_row_bytes;
+  std::size_t value_scales;  // behind the start of the values
+};
+
 // One block of a stripe for one tile of query rows and one KV head. A row head is one query head of one row.
 struct FoldBlock {
-  const void* keys;           // [2 panels][head_dim][64 tokens]
-  const void* values;         // [128 tokens][head_dim]
+  const std::byte* keys;  // two panels
+  const std::byte* values;
   const float* queries;       // [row_heads][head_dim], rotated for this block's shift, times scale * log2(e)
   std::uint32_t token_count;  // 1..128; no row of the tile sees a token behind them
   std::uint8_t page_mask;     // != 0
@@ -91,7 +102,7 @@ struct FoldBlock {
 // Where page_max is given, it and page_sum receive the same softmax of each page alone: page p of block b is entry
 // 8 b + p; a page of which nothing is seen has max -inf.
 struct FoldStripe {
-  KvType type;
+  KvLayout layout;
   std::uint32_t head_dim;
   std::size_t row_heads;
   const FoldBlock* blocks;
@@ -105,14 +116,19 @@ struct FoldStripe {
   float* page_max;              // [row_heads][kStripePages], or nullptr
   float* page_sum;              // [row_heads][kStripePages]
   float* scratch;               // fold_scratch_floats(head_dim)
-  const void* next_keys;        // a prefetch hint: the keys of the stripe that follows, or nullptr
+  // The stripe that will probably follow: to be prefetched.
+  const FoldBlock* next_blocks;
+  std::uint32_t next_block_count;
 };
 
 inline constexpr std::size_t kStripePages = kStripeTokens / kPageTokens;
+inline constexpr std::size_t kFoldTileRows = 6;                  // row heads that share one register tile
 inline constexpr std::size_t kFoldRowHeads = 24;                 // row heads whose scores lie in scratch at once
 inline constexpr std::size_t kScoreStride = kStripeTokens + 16;  // not a power of two: rows would share cache sets
+// Float32 keys and values of a stripe and their scales; scores, and weights times the scales of each group.
 constexpr std::size_t fold_scratch_floats(std::size_t head_dim) {
-  return 2 * kStripeTokens * head_dim + kFoldRowHeads * kScoreStride;
+  const std::size_t groups = (head_dim + kScaleChannels - 1) / kScaleChannels;
+  return 2 * kStripeTokens * (head_dim + groups) + kFoldRowHeads * kScoreStride + kFoldTileRows * groups * kScoreStride;
 }
 
 // What a merge of two partials (lse_a, lse_b) weighs their outputs with, and its lse; one of each per row head.
@@ -177,6 +193,7 @@ struct KernelTable {
 };
 
 const KernelTable& scalar_kernels();
+const KernelTable& avx2_kernels();
 const KernelTable& avx512_kernels();
 
 }  // namespace rotulus::kernels::cpu

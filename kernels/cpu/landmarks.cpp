@@ -8,6 +8,7 @@
 
 #include "kernels/check.h"
 #include "kernels/cpu/half.h"
+#include "kernels/cpu/kv_codec.h"
 #include "kernels/cpu/lane_tree.h"
 
 namespace rotulus::kernels::cpu {
@@ -16,19 +17,6 @@ namespace {
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 constexpr std::size_t kBlocksPerPiece = 8;     // one KV head of so many blocks is worth handing to a thread
 constexpr std::size_t kPagesPerPiece = 16384;  // row heads times pages of a piece of sums or votes
-
-// Key `token` of one head of a stored block.
-void read_key(const KvFormat& format, const std::byte* block, std::uint32_t head, std::uint32_t token, float* key) {
-  const std::size_t first = format.key_panel_offset(head, token / kPanelTokens) + token % kPanelTokens;
-  for (std::size_t c = 0; c < format.head_dim; ++c) {
-    const std::size_t at = first + c * kPanelTokens;
-    if (format.type == KvType::f16) {
-      key[c] = f16_to_float(reinterpret_cast<const std::uint16_t*>(block)[at]);
-    } else {
-      key[c] = reinterpret_cast<const float*>(block)[at];
-    }
-  }
-}
 
 // The means of the pages; `keys` become the deviations from them, as the stored means have it.
 void take_means(std::size_t dim, float* keys, std::uint16_t* means) {
@@ -115,7 +103,7 @@ void summarize(Machine& machine, const KvFormat& format, const Rope& rope, std::
                         .scale = 1.0f};
     for (std::uint32_t token = 0; token < kBlockTokens; ++token) {
       float* key = keys + token * dim;
-      read_key(format, block, head, token, key);
+      load_key(format, block, head, token, key);
       machine.table.rope_table(-static_cast<double>(first_position + token), frequencies.data(), pairs, angles,
                                angles + pairs);
       machine.table.rotate(back, key, key);

@@ -12,6 +12,16 @@ namespace {
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 constexpr std::size_t kMaxBlocks = kStripeTokens / kBlockTokens;
 
+KvLayout layout_of(const KvFormat& format) {
+  return {.type = format.type,
+          .groups = format.groups(),
+          .panel_bytes = format.key_offset(0, 1),
+          .key_row_bytes = format.key_row_bytes(),
+          .key_scales = format.key_scale_offset(0, 0),
+          .value_row_bytes = format.value_row_bytes(),
+          .value_scales = format.value_scale_offset(0) - format.value_offset(0)};
+}
+
 // Floats rounded up to whole cache lines.
 std::size_t lines(std::size_t floats) {
   return (floats + 15) / 16 * 16;
@@ -27,6 +37,7 @@ TileFold::TileFold(const KernelTable& table, const AttendTask& task, std::span<c
       rows_(rows),
       group_(task.query_heads / task.format.kv_heads),
       row_heads_(rows.row_count * group_),
+      layout_(layout_of(task.format)),
       dim_(task.format.head_dim),
       slot_floats_(lines(row_heads_ * (dim_ + 1))) {
   const auto take = [&memory](std::size_t floats) {
@@ -110,12 +121,21 @@ bool TileFold::fold_stripe(const Stripe& stripe, std::size_t depth) {
     const std::uint32_t seen = extend_seen(block, count * kBlockTokens);
     if (seen == 0) continue;
     indices[count] = index;
-    blocks[count++] = {keys_of(block), values_of(block), rotated_queries(block.shift, in_use), seen, page_mask};
+    blocks[count] = stored(block);
+    blocks[count].queries = rotated_queries(block.shift, in_use);
+    blocks[count].token_count = seen;
+    blocks[count++].page_mask = page_mask;
   }
   if (count == 0) return false;
-  const Stripe* const next = &stripe + 1;
-  const bool has_next = next < task_.stripes.data() + task_.stripes.size();
-  table_.fold_stripe({.type = task_.format.type,
+  FoldBlock next_blocks[kMaxBlocks];
+  std::uint32_t next_count = 0;
+  if (&stripe != &task_.stripes.back()) {
+    const Stripe& next = *(&stripe + 1);
+    for (const KvBlock& block : task_.blocks.subspan(next.first_block, next.block_count)) {
+      next_blocks[next_count++] = stored(block);
+    }
+  }
+  table_.fold_stripe({.layout = layout_,
                       .head_dim = task_.format.head_dim,
                       .row_heads = row_heads_,
                       .blocks = blocks,
@@ -129,7 +149,8 @@ bool TileFold::fold_stripe(const Stripe& stripe, std::size_t depth) {
                       .page_max = page_max_,
                       .page_sum = page_sum_,
                       .scratch = fold_scratch_,
-                      .next_keys = has_next ? keys_of(task_.blocks[next->first_block]) : nullptr});
+                      .next_blocks = next_blocks,
+                      .next_block_count = next_count});
   if (task_.page_lse != nullptr) store_page_lse(indices, count);
   return true;
 }
@@ -210,12 +231,13 @@ void TileFold::rotate_rows(std::int64_t shift, float* queries) {
   }
 }
 
-const void* TileFold::keys_of(const KvBlock& block) const {
-  return block.data + task_.format.key_panel_offset(rows_.kv_head, 0) * element_bytes(task_.format.type);
-}
-
-const void* TileFold::values_of(const KvBlock& block) const {
-  return block.data + task_.format.value_offset(rows_.kv_head, 0) * element_bytes(task_.format.type);
+// A block as it lies in memory; how the tile sees it is left to the caller.
+FoldBlock TileFold::stored(const KvBlock& block) const {
+  return {.keys = block.data + task_.format.key_offset(rows_.kv_head, 0),
+          .values = block.data + task_.format.value_offset(rows_.kv_head),
+          .queries = nullptr,
+          .token_count = block.token_count,
+          .page_mask = block.page_mask};
 }
 
 }  // namespace rotulus::kernels::cpu

@@ -36,8 +36,7 @@ class TileFold final {
   void store_page_lse(const std::uint32_t* block_indices, std::uint32_t count);
   const float* rotated_queries(std::int64_t shift, bool (&in_use)[4]);
   void rotate_rows(std::int64_t shift, float* queries);
-  const void* keys_of(const KvBlock& block) const;
-  const void* values_of(const KvBlock& block) const;
+  FoldBlock stored(const KvBlock& block) const;
 
   float* slot_out(std::size_t depth) { return slots_ + depth * slot_floats_; }
   float* slot_lse(std::size_t depth) { return slot_out(depth) + row_heads_ * dim_; }
@@ -48,6 +47,7 @@ class TileFold final {
   TileRows rows_;
   std::uint32_t group_;  // query heads per KV head
   std::size_t row_heads_;
+  KvLayout layout_;
   std::size_t dim_;
   std::size_t slot_floats_;
   std::int64_t lowest_;   // the smallest position of the tile's rows

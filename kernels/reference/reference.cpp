@@ -21,9 +21,30 @@ double float_at(const std::byte* from) {
   return value;
 }
 
-double stored(const KvFormat& format, const std::byte* block, std::size_t element) {
-  if (format.type == KvType::f16) return decode_f16(bits_at(block + 2 * element));
-  return float_at(block + 4 * element);
+double decode_bf16(std::uint16_t bits) {
+  const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
+  float value;
+  std::memcpy(&value, &wide, sizeof value);
+  return value;
+}
+
+// Code `index` of a row, times the f16 scale at `scale` where the type has scales.
+double stored(KvType type, const std::byte* row, std::size_t index, const std::byte* scale) {
+  switch (type) {
+    case KvType::f32:
+      return float_at(row + 4 * index);
+    case KvType::f16:
+      return decode_f16(bits_at(row + 2 * index));
+    case KvType::bf16:
+      return decode_bf16(bits_at(row + 2 * index));
+    case KvType::int8:
+      return decode_f16(bits_at(scale)) * static_cast<std::int8_t>(row[index]);
+    case KvType::int4: {
+      const auto byte = static_cast<unsigned>(row[index / 16 * 8 + index % 8]);
+      return decode_f16(bits_at(scale)) * ((index % 16 < 8 ? byte & 15u : byte >> 4) - 7.5);
+    }
+  }
+  return 0;
 }
 
 // Adds exp(score) * value to a running sum that is kept relative to its largest score.
@@ -144,13 +165,16 @@ void rotate(const Rope& rope, std::int64_t position, double* head) {
 
 double stored_key(const KvFormat& format, const std::byte* block, std::uint32_t head, std::uint32_t token,
                   std::uint32_t d) {
-  return stored(format, block,
-                format.key_panel_offset(head, token / kPanelTokens) + d * kPanelTokens + token % kPanelTokens);
+  const std::uint32_t panel = token / kPanelTokens;
+  const std::uint32_t column = token % kPanelTokens;
+  return stored(format.type, block + format.key_offset(head, panel) + d * format.key_row_bytes(), column,
+                block + format.key_scale_offset(head, panel) + 2 * (d / kScaleChannels * kPanelTokens + column));
 }
 
 double stored_value(const KvFormat& format, const std::byte* block, std::uint32_t head, std::uint32_t token,
                     std::uint32_t d) {
-  return stored(format, block, format.value_offset(head, token) + d);
+  return stored(format.type, block + format.value_offset(head) + token * format.value_row_bytes(), d,
+                block + format.value_scale_offset(head) + 2 * (d / kScaleChannels * kBlockTokens + token));
 }
 
 Attended attend(const AttendTask& task, LaneSpan node) {

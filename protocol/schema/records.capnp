@@ -53,7 +53,7 @@ struct ContextParameters {
   modelFingerprint @0 :Text;      # SHA-256 of the model's tensors and hyperparameters, in hexadecimal.
   tokenizerFingerprint @1 :Text;  # SHA-256 of the vocabulary and its rules, in hexadecimal.
   rope @2 :Text;                  # The rotation of keys in canonical text, e.g. "neighbours dims=64 base=100000".
-  kvType @3 :Text;                # The stored form of keys and values: "f16", "f32".
+  kvType @3 :Text;                # The stored form of keys and values: "f16", "f32", "bf16", "int8", "int4".
   blockTokens @4 :UInt32;         # Tokens in a block.
   laneCount @5 :UInt32;           # S, the number of lanes.
   chunkTokens @6 :UInt32;         # Tokens in a chunk.

@@ -88,7 +88,7 @@ TEST_P(Attend, AgreesWithTheReferenceForHeadShapesAndFormats) {
   };
   for (const Shape shape : {Shape{3, 3, 64}, Shape{9, 3, 64}, Shape{8, 1, 80}, Shape{4, 2, 96}, Shape{16, 1, 128},
                             Shape{2, 1, 256}, Shape{5, 1, 16}}) {
-    for (const KvType type : {KvType::f16, KvType::f32}) {
+    for (const KvType type : kKvTypes) {
       for (const std::size_t tokens : {1u, 130u, 777u}) {
         StoredContext context(*backend, {type, shape.kv_heads, shape.head_dim}, tokens, random);
         const std::size_t rows = std::min<std::size_t>(tokens, 13);
@@ -234,7 +234,7 @@ rc::Gen<Scene> any_scene() {
         return Scene{group, head_dim, type, tokens};
       },
       rc::gen::element<std::uint32_t>(1, 2, 3, 4, 7, 16), rc::gen::element<std::uint32_t>(16, 64, 80, 96, 128, 256),
-      rc::gen::element(KvType::f16, KvType::f32),
+      rc::gen::elementOf(std::vector<KvType>(std::begin(kKvTypes), std::end(kKvTypes))),
       rc::gen::element<std::size_t>(1, 2, 15, 16, 17, 63, 65, 127, 128, 129, 511, 512, 513, 1300, 2051));
 }
 
@@ -321,7 +321,7 @@ TEST_P(Attend, AddsExactlyNothingForMaskedPagesAndAbsentBlocks) {
 TEST_P(Attend, KeepsNonFiniteKeysAndValuesOutOfRowsThatDoNotSeeThem) {
   Random random(6);
   const auto backend = make_cpu_backend(GetParam(), 2);
-  for (const KvType type : {KvType::f16, KvType::f32}) {
+  for (const KvType type : kKvTypes) {
     StoredContext context(*backend, {type, 1, 64}, 200, random);
     const Question question(3, 64, run_of_positions(100, 100), random);
     const Answer clean = ask(*backend, context, question, kRoot);

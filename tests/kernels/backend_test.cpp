@@ -20,7 +20,7 @@ TEST(Backend, NamesItsNumericsByRow) {
 }
 
 TEST(Backend, ReadsTheNamesOfRowsThatItPrints) {
-  for (const Isa isa : {Isa::automatic, Isa::scalar, Isa::avx512}) {
+  for (const Isa isa : {Isa::automatic, Isa::scalar, Isa::avx2, Isa::avx512}) {
     Isa parsed{};
     EXPECT_TRUE(parse_isa(to_string(isa), parsed));
     EXPECT_EQ(parsed, isa);

@@ -117,21 +117,33 @@ void StoredContext::poison_unused(Random& random) {
 }
 
 void StoredContext::set_key(std::size_t token, std::uint32_t head, std::uint32_t d, float value) {
-  const auto row = static_cast<std::uint32_t>(token % kBlockTokens);
-  set(token / kBlockTokens, format_.key_panel_offset(head, row / kPanelTokens) + d * kPanelTokens + row % kPanelTokens,
-      value);
+  std::byte* const block = memory_[token / kBlockTokens]->data();
+  const auto panel = static_cast<std::uint32_t>(token % kBlockTokens / kPanelTokens);
+  const std::size_t column = token % kPanelTokens;
+  set(block + format_.key_offset(head, panel) + d * format_.key_row_bytes(), column,
+      block + format_.key_scale_offset(head, panel) + 2 * (d / kScaleChannels * kPanelTokens + column), value);
 }
 
 void StoredContext::set_value(std::size_t token, std::uint32_t head, std::uint32_t d, float value) {
-  set(token / kBlockTokens, format_.value_offset(head, static_cast<std::uint32_t>(token % kBlockTokens)) + d, value);
+  std::byte* const block = memory_[token / kBlockTokens]->data();
+  const std::size_t row = token % kBlockTokens;
+  set(block + format_.value_offset(head) + row * format_.value_row_bytes(), d,
+      block + format_.value_scale_offset(head) + 2 * (d / kScaleChannels * kBlockTokens + row), value);
 }
 
-void StoredContext::set(std::size_t block, std::size_t element, float value) {
-  std::byte* data = memory_[block]->data();
-  if (format_.type == KvType::f16) {
-    put_f16(value, data + 2 * element);
-  } else {
-    std::memcpy(data + 4 * element, &value, 4);
+void StoredContext::set(std::byte* row, std::size_t index, std::byte* scale, float value) {
+  switch (format_.type) {
+    case KvType::f32:
+      std::memcpy(row + 4 * index, &value, 4);
+      break;
+    case KvType::f16:
+      put_f16(value, row + 2 * index);
+      break;
+    case KvType::bf16:
+      std::memcpy(row + 2 * index, reinterpret_cast<const std::byte*>(&value) + 2, 2);
+      break;
+    default:
+      put_f16(value, scale);
   }
 }
 

@@ -76,12 +76,12 @@ class StoredContext {
   // Stripes whose lane lies in [first, first + size), by (lane, position); blocks are those of blocks().
   std::vector<Stripe> stripes(LaneSpan span) const;
 
-  // Address of an element of a stored token, for tests that overwrite it.
+  // Overwrites a number of a stored token; where its type has scales, the scale of its group.
   void set_key(std::size_t token, std::uint32_t head, std::uint32_t d, float value);
   void set_value(std::size_t token, std::uint32_t head, std::uint32_t d, float value);
 
  private:
-  void set(std::size_t block, std::size_t element, float value);
+  void set(std::byte* row, std::size_t index, std::byte* scale, float value);
 
   KvFormat format_;
   std::size_t tokens_;

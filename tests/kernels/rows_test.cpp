@@ -1,12 +1,14 @@
 // The verbs that treat rows one by one: embed, norm, add, scale, silu_multiply, gelu_multiply, rotate, append.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "kernels/cpu/half.h"
+#include "kernels/cpu/kv_codec.h"
 #include "kernels/reference/reference.h"
 #include "tests/kernels/fixtures.h"
 #include "tests/support/tolerance.h"
@@ -159,12 +161,37 @@ TEST_P(Rows, RotateAgreesWithTheReferenceAtAnyPosition) {
   }
 }
 
-TEST_P(Rows, AppendStoresKeysInPanelsAndValuesInRows) {
-  const std::size_t rows = 70;
-  for (const KvType type : {KvType::f16, KvType::f32}) {
-    const KvFormat format{type, 3, 48};
-    const Dense keys(rows, 3 * 48, random_);
-    const Dense values(rows, 3 * 48, random_);
+// How far a stored channel may lie from what was appended; `channels` are those that share its scale.
+double most_error(KvType type, std::span<const float> channels, float value) {
+  double largest = 0;
+  for (const float channel : channels) largest = std::max(largest, double{std::abs(channel)});
+  switch (type) {
+    case KvType::f32:
+      return 0;
+    case KvType::f16:
+      return std::abs(reference::decode_f16(cpu::float_to_f16(value)) - value);
+    case KvType::bf16:
+      return std::abs(value) * 0x1p-8;
+    case KvType::int8:
+      return largest * kMaxInt8Error + 0x1p-17;
+    case KvType::int4:
+      return largest * kMaxInt4Error + 0x1p-17;
+  }
+  return 0;
+}
+
+TEST_P(Rows, AppendStoresKeysAndValuesWithinTheErrorOfTheirType) {
+  constexpr std::size_t kRows = 70;
+  constexpr std::uint32_t kDim = 80;  // the last group is of 16 channels
+  for (const KvType type : kKvTypes) {
+    const KvFormat format{type, 3, kDim};
+    Dense keys(kRows, 3 * kDim, random_);
+    Dense values(kRows, 3 * kDim, random_);
+    for (std::size_t i = 0; i < keys.values.size(); ++i) {
+      const float size = std::exp2(static_cast<float>(random_.below(30)) - 18);  // some scales are subnormal
+      keys.values[i] *= size;
+      values.values[i] *= i % 7 == 0 ? 50.0f : 1.0f;
+    }
     const auto block = backend_->allocate(format.block_bytes(), MemoryKind::host);
     // In three runs, one of them of a single row.
     std::uint32_t first = 50;
@@ -173,18 +200,62 @@ TEST_P(Rows, AppendStoresKeysInPanelsAndValuesInRows) {
                        block->data());
       first += count;
     }
-    const auto stored = [&](float value) {
-      return type == KvType::f32 ? double{value} : reference::decode_f16(cpu::float_to_f16(value));
-    };
+    std::vector<float> key(kDim);
+    std::vector<float> value(kDim);
     for (std::uint32_t token = 0; token < kBlockTokens; ++token) {
       for (std::uint32_t head = 0; head < 3; ++head) {
-        for (std::uint32_t d = 0; d < 48; ++d) {
-          const bool used = token >= 50 && token < 120;
-          const double key = used ? stored(keys.row(token - 50)[head * 48 + d]) : 0.0;
-          const double value = used ? stored(values.row(token - 50)[head * 48 + d]) : 0.0;
-          ASSERT_EQ(reference::stored_key(format, block->data(), head, token, d), key);
-          ASSERT_EQ(reference::stored_value(format, block->data(), head, token, d), value);
+        cpu::load_key(format, block->data(), head, token, key.data());
+        cpu::load_value(format, block->data(), head, token, value.data());
+        for (std::uint32_t d = 0; d < kDim; ++d) {
+          ASSERT_EQ(reference::stored_key(format, block->data(), head, token, d), key[d]);
+          ASSERT_EQ(reference::stored_value(format, block->data(), head, token, d), value[d]);
+          if (token < 50 || token >= 120) {
+            ASSERT_EQ(key[d], 0.0f);
+            ASSERT_EQ(value[d], 0.0f);
+            continue;
+          }
+          const std::size_t group = d / kScaleChannels * kScaleChannels;
+          const std::size_t channels = std::min<std::size_t>(kScaleChannels, kDim - group);
+          const auto expect_near = [&](std::span<const float> row, float stored) {
+            const float given = row[head * kDim + d];
+            ASSERT_NEAR(stored, given, most_error(type, row.subspan(head * kDim + group, channels), given))
+                << to_string(type) << " " << token << " " << d;
+          };
+          expect_near(keys.row(token - 50), key[d]);
+          expect_near(values.row(token - 50), value[d]);
         }
+      }
+    }
+  }
+}
+
+TEST_P(Rows, AppendStoresATokenAsAFunctionOfThatTokenAlone) {
+  for (const KvType type : kKvTypes) {
+    const KvFormat format{type, 2, 48};
+    const Dense keys(90, 96, random_);
+    const Dense values(90, 96, random_);
+    const auto together = backend_->allocate(format.block_bytes(), MemoryKind::host);
+    const auto alone = backend_->allocate(format.block_bytes(), MemoryKind::host);
+    backend_->append(*stream_, format, keys.view(), values.view(), 30, together->data());
+    for (std::uint32_t i = 90; i-- > 0;) {  // in any order
+      backend_->append(*stream_, format, keys.rows_from(i, 1), values.rows_from(i, 1), 30 + i, alone->data());
+    }
+    EXPECT_EQ(std::memcmp(together->data(), alone->data(), format.block_bytes()), 0) << to_string(type);
+  }
+}
+
+TEST_P(Rows, AppendKeepsWhatIsNotFinite) {
+  for (const KvType type : kKvTypes) {
+    const KvFormat format{type, 1, 64};
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+      Dense row(1, 64, random_);
+      row.values[37] = bad;
+      const auto block = backend_->allocate(format.block_bytes(), MemoryKind::host);
+      backend_->append(*stream_, format, row.view(), row.view(), 77, block->data());
+      for (std::uint32_t d = 0; d < 64; ++d) {
+        const bool shares_scale = has_scales(type) && d >= 32;
+        EXPECT_EQ(std::isfinite(reference::stored_key(format, block->data(), 0, 77, d)), d != 37 && !shares_scale);
+        EXPECT_EQ(std::isfinite(reference::stored_value(format, block->data(), 0, 77, d)), d != 37 && !shares_scale);
       }
     }
   }
@@ -199,7 +270,7 @@ TEST_P(Rows, AppendRoundsToTheNearestF16InEveryIsaRow) {
     backend_->append(*stream_, format, row, row, 0, block->data());
     for (std::uint32_t d = 0; d < 16; ++d) {
       std::uint16_t bits;
-      std::memcpy(&bits, block->data() + 2 * (format.value_offset(0, 0) + d), 2);
+      std::memcpy(&bits, block->data() + format.value_offset(0) + 2 * d, 2);
       ASSERT_EQ(bits, cpu::float_to_f16(sixteen[d])) << std::hexfloat << sixteen[d];
     }
   };

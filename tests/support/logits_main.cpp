@@ -1,6 +1,6 @@
 // rotulus-logits: the logits of all positions of a prompt, and the keys and values as they were stored, for oracles.
 //
-//   rotulus-logits -m MODEL --ids IDS.json [--kv-type f16|f32] [--isa automatic] --logits OUT.f32 [--kv OUT.bin]
+//   rotulus-logits -m MODEL --ids IDS.json [--kv-type f16] [--isa automatic] --logits OUT.f32 [--kv OUT.bin]
 //
 // OUT.f32: float32 [positions][vocabulary]. OUT.bin: float32 [layers][2][positions][kv_heads * head_dim], keys
 // (rotated, as stored) then values. The prompt runs as a document does: prefill in steps, through the store.
@@ -14,6 +14,7 @@
 #include <iterator>
 #include <thread>
 
+#include "kernels/cpu/kv_codec.h"
 #include "protocol/error.h"
 #include "worker/parallel/transport.h"
 #include "worker/rank_engine.h"
@@ -40,21 +41,6 @@ std::vector<protocol::TokenId> read_ids(const std::string& path) {
   return ids;
 }
 
-float read_element(const std::byte* block, KvType type, std::size_t offset) {
-  if (type == KvType::f32) {
-    float value;
-    std::memcpy(&value, block + offset * 4, 4);
-    return value;
-  }
-  std::uint16_t half;
-  std::memcpy(&half, block + offset * 2, 2);
-  const std::uint32_t sign = std::uint32_t{half & 0x8000u} << 16;
-  const std::uint32_t exponent = (half >> 10) & 31u;
-  const float magnitude = exponent == 0 ? std::ldexp(float(half & 1023u), -24)
-                                        : std::ldexp(float((half & 1023u) | 1024u), int(exponent) - 25);
-  return sign ? -magnitude : magnitude;
-}
-
 // The rows of one layer of the store, keys or values.
 void write_rows(std::ofstream& out, const KvFormat& format, const memory_store::PinnedBlocks& blocks,
                 std::size_t positions, bool is_key) {
@@ -63,12 +49,8 @@ void write_rows(std::ofstream& out, const KvFormat& format, const memory_store::
     const std::byte* block = blocks[position / kBlockTokens];
     const auto token = static_cast<std::uint32_t>(position % kBlockTokens);
     for (std::uint32_t head = 0; head < format.kv_heads; ++head) {
-      for (std::uint32_t d = 0; d < format.head_dim; ++d) {
-        const std::size_t offset = is_key ? format.key_panel_offset(head, token / kernels::kPanelTokens) +
-                                                d * kernels::kPanelTokens + token % kernels::kPanelTokens
-                                          : format.value_offset(head, token) + d;
-        row[head * format.head_dim + d] = read_element(block, format.type, offset);
-      }
+      float* const into = row.data() + std::size_t{head} * format.head_dim;
+      (is_key ? kernels::cpu::load_key : kernels::cpu::load_value)(format, block, head, token, into);
     }
     out.write(reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(row.size() * sizeof(float)));
   }
@@ -94,7 +76,8 @@ int run(const Arguments& arguments) {
   const auto model = worker::load_model(arguments.model, *backend);
   const std::vector<protocol::TokenId> ids = read_ids(arguments.ids);
   const auto& h = model->hyperparameters;
-  const KvFormat format{arguments.kv_type == "f32" ? KvType::f32 : KvType::f16, h.kv_heads, h.head_dim};
+  KvFormat format{KvType::f16, h.kv_heads, h.head_dim};
+  kernels::parse_kv_type(arguments.kv_type, format.type);
   const auto path = arguments.store.empty()
                         ? std::filesystem::temp_directory_path() / fmt::format("rotulus-logits-{}", ::getpid())
                         : std::filesystem::path(arguments.store);
@@ -148,8 +131,9 @@ int main(int argc, char** argv) {
   app.add_option("--ids", arguments.ids, "JSON array of token ids")->required()->check(CLI::ExistingFile);
   app.add_option("--logits", arguments.logits, "Output, float32 [positions][vocabulary]")->required();
   app.add_option("--kv", arguments.kv, "Output, float32 [layers][2][positions][kv_heads * head_dim]");
-  app.add_option("--kv-type", arguments.kv_type, "f16 or f32")->check(CLI::IsMember({"f16", "f32"}));
-  app.add_option("--isa", arguments.isa, "automatic, scalar, avx512");
+  app.add_option("--kv-type", arguments.kv_type, "how keys and values are stored")
+      ->check(CLI::IsMember({"f16", "f32", "bf16", "int8", "int4"}));
+  app.add_option("--isa", arguments.isa, "automatic, scalar, avx2, avx512");
   CLI11_PARSE(app, argc, argv);
   try {
     return rotulus::run(arguments);

@@ -22,6 +22,8 @@ struct SameBytesRun {
   std::uint32_t step_tokens = 0;  // 0: by the measured rate
   bool restart = false;           // ingest in one life of the group, answer in the next
   worker::Strategy strategy = worker::Strategy::automatic;
+  kernels::KvType kv_type = kernels::KvType::f16;
+  kernels::Isa isa = kernels::Isa::automatic;
   std::uint32_t restart_ranks = 0;  // with restart: ranks of the second life; 0: the same
   std::size_t generated_tokens = 64;
   protocol::RetrievalParameters retrieval;  // of the context

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "tests/support/model_file.h"
 
 namespace rotulus::testing {
@@ -61,6 +63,28 @@ TEST_P(SameBytesOfPrompt, HoldAcrossACoverOfPairs) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Prompts, SameBytesOfPrompt, ::testing::Values(1, 127, 128, 129));
+
+// Each type of KV and each row of the kernels has bytes of its own, the same on two ranks as on one.
+TEST(SameBytes, HoldForEveryKvTypeAndIsa) {
+  std::vector<SameBytesRun> kinds;
+  for (const kernels::KvType type : kernels::kKvTypes) kinds.push_back({.prompt_tokens = 600, .kv_type = type});
+  for (const kernels::Isa isa : kernels::supported_isas()) {
+    if (isa != kernels::Isa::scalar)
+      kinds.push_back({.prompt_tokens = 150, .kv_type = kernels::KvType::int8, .isa = isa});
+  }
+  std::set<std::uint64_t> hashes;
+  for (SameBytesRun kind : kinds) {
+    kind.generated_tokens = 8;
+    const SameBytesResult want = run(kind);
+    hashes.insert(want.logits_hash);
+    kind.ranks = 2;
+    kind.batch = 3;
+    kind.step_tokens = 200;
+    kind.restart = true;
+    expect_same(want, kind);
+  }
+  EXPECT_EQ(hashes.size(), kinds.size());
+}
 
 TEST(SameBytes, HoldForALongPromptStreamedFromDisk) {
   const SameBytesResult want = run({.prompt_tokens = 4000});

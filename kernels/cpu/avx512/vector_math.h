@@ -25,13 +25,6 @@ namespace {
 
 constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
-// 2^x for x <= 0 in the lanes of `mask`; 0 in the others, and exactly 0 below 2^-126. NaN of NaN.
-[[gnu::always_inline]] inline __m512 exp2_masked(__mmask16 mask, __m512 x) {
-  const __mmask16 keep = _mm512_mask_cmp_ps_mask(mask, x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
-  const __m512 n = _mm512_roundscale_ps(x, kNearest);
-  return _mm512_maskz_scalef_ps(keep, exp2_fraction(_mm512_sub_ps(x, n)), n);
-}
-
 // e^x of any x; infinite above 104, 0 below -104, NaN of NaN.
 [[gnu::always_inline]] inline __m512 exp_any(__m512 x) {
   // The second operand is returned where one is NaN: x stands there.

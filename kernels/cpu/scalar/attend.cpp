@@ -1,13 +1,15 @@
 #include "kernels/cpu/elementary.h"
-#include "kernels/cpu/half.h"
+#include "kernels/cpu/kv_codes.h"
 #include "kernels/cpu/scalar/kernels.h"
 
 namespace rotulus::kernels::cpu::scalar {
 namespace {
 
-float element(KvType type, const void* from, std::size_t index) {
-  if (type == KvType::f32) return static_cast<const float*>(from)[index];
-  return f16_to_float(static_cast<const std::uint16_t*>(from)[index]);
+// A code, scaled where it has a scale.
+float element(const KvLayout& layout, const std::byte* row, std::size_t index, const std::byte* scales,
+              std::size_t scale) {
+  const float code = decode_code(layout.type, row, index);
+  return layout.groups == 0 ? code : code * decode_kv_scale(scales, scale);
 }
 
 // The tokens of a block that a row head sees (some of them are masked).
@@ -35,10 +37,16 @@ void widen(const FoldStripe& fold, float* keys, float* values) {
     const FoldBlock& block = fold.blocks[b];
     for (std::size_t t = 0; t < block.token_count; ++t) {
       if (!page_used(block, t)) continue;
-      const std::size_t panel = t / kPanelTokens * dim * kPanelTokens + t % kPanelTokens;
+      const KvLayout& layout = fold.layout;
+      const std::byte* panel = block.keys + t / kPanelTokens * layout.panel_bytes;
+      const std::byte* row = block.values + t * layout.value_row_bytes;
+      const std::size_t column = t % kPanelTokens;
       for (std::size_t d = 0; d < dim; ++d) {
-        keys[(b * dim + d) * kBlockTokens + t] = element(fold.type, block.keys, panel + d * kPanelTokens);
-        values[(b * kBlockTokens + t) * dim + d] = element(fold.type, block.values, t * dim + d);
+        const std::size_t group = d / kScaleChannels;
+        keys[(b * dim + d) * kBlockTokens + t] = element(layout, panel + d * layout.key_row_bytes, column,
+                                                         panel + layout.key_scales, group * kPanelTokens + column);
+        values[(b * kBlockTokens + t) * dim + d] =
+            element(layout, row, d, block.values + layout.value_scales, group * kBlockTokens + t);
       }
     }
   }

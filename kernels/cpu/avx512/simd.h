@@ -1,0 +1,106 @@
+// Sixteen floats in one register, as kernels/cpu/wide wants them of a row.
+#pragma once
+
+#include "kernels/cpu/avx512/vector_math.h"
+#include "kernels/cpu/kv_codes.h"
+#include "kernels/cpu/wide/all_lanes.h"
+
+namespace rotulus::kernels::cpu::avx512 {
+namespace {
+
+#define ROTULUS_INLINE [[gnu::always_inline]] static inline
+
+struct Simd {
+  using Floats = __m512;
+  using Lanes = __mmask16;
+  static constexpr std::size_t kTileVectors = 4;  // 6 x 4 accumulators, four of B and one of A: 29 of 32 registers
+
+  ROTULUS_INLINE Floats zero() { return _mm512_setzero_ps(); }
+  ROTULUS_INLINE Floats all(float x) { return _mm512_set1_ps(x); }
+  ROTULUS_INLINE Floats load(const float* from) { return _mm512_loadu_ps(from); }
+  ROTULUS_INLINE void store(float* to, Floats x) { _mm512_storeu_ps(to, x); }
+
+  ROTULUS_INLINE Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+  ROTULUS_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+  ROTULUS_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+  ROTULUS_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+  ROTULUS_INLINE Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+  ROTULUS_INLINE Floats tanh(Floats x) { return tanh_any(x); }
+  ROTULUS_INLINE float sum(Floats x) { return sum_lanes(x); }
+  ROTULUS_INLINE float largest(Floats x) { return max_lanes(x); }
+
+  // Lanes [begin, end).
+  ROTULUS_INLINE Lanes lanes(std::size_t begin, std::size_t end) {
+    return static_cast<Lanes>(first_lanes(end) & ~first_lanes(begin));
+  }
+  // a in the lanes given, b in the others.
+  ROTULUS_INLINE Floats select(Lanes lanes, Floats a, Floats b) { return _mm512_mask_blend_ps(lanes, b, a); }
+  ROTULUS_INLINE Floats select(AllLanes, Floats a, Floats) { return a; }
+
+  ROTULUS_INLINE void prefetch_near(const char* at) { _mm_prefetch(at, _MM_HINT_T0); }
+  ROTULUS_INLINE void prefetch_far(const char* at) { _mm_prefetch(at, _MM_HINT_T1); }
+
+  // Sixteen neighbouring codes of keys or values.
+  template <KvType kType>
+  ROTULUS_INLINE Floats load_codes(const std::byte* from) {
+    if constexpr (kType == KvType::f32) return _mm512_loadu_ps(from);
+    if constexpr (kType == KvType::f16)
+      return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+    if constexpr (kType == KvType::bf16) {
+      const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+      return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+    }
+    if constexpr (kType == KvType::int8) {
+      return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+    }
+    if constexpr (kType == KvType::int4) {
+      // The table is read by the four lowest bits of a lane.
+      const __m512 levels = _mm512_set_ps(7.5f, 6.5f, 5.5f, 4.5f, 3.5f, 2.5f, 1.5f, 0.5f, -0.5f, -1.5f, -2.5f, -3.5f,
+                                          -4.5f, -5.5f, -6.5f, -7.5f);
+      const __m512i halves = _mm512_set_epi32(4, 4, 4, 4, 4, 4, 4, 4, 0, 0, 0, 0, 0, 0, 0, 0);
+      const __m128i twice = _mm_castpd_si128(_mm_loaddup_pd(reinterpret_cast<const double*>(from)));
+      return _mm512_permutexvar_ps(_mm512_srlv_epi32(_mm512_cvtepu8_epi32(twice), halves), levels);
+    }
+  }
+
+  // 2^n for an integer n in [-126, 0].
+  ROTULUS_INLINE float power_of_two(float n) {
+    return __builtin_bit_cast(float, (static_cast<std::int32_t>(n) + 127) << 23);
+  }
+
+  // 2^(x - reference) for x <= reference, an integer of magnitude below 2^17; 2^-126 at the least, NaN of NaN.
+  //
+  // x = n + r with n a multiple of 1/16: adding 1.5 * 2^19 rounds to one and leaves n - reference in the mantissa,
+  // whose four lowest bits choose 2^(j/16) from a table, and the others are added to its exponent.
+  class Powers {
+   public:
+    [[gnu::always_inline]] explicit Powers(float reference)
+        : bias_(all(0x1.8p19f - reference)), least_(all(reference - 126.0f)) {}
+    [[gnu::always_inline]] Floats operator()(Floats x) const {
+      const __m512 table =
+          _mm512_set_ps(0x1.ea4afap+0f, 0x1.d5818ep+0f, 0x1.c199bep+0f, 0x1.ae89fap+0f, 0x1.9c4918p+0f, 0x1.8ace54p+0f,
+                        0x1.7a1148p+0f, 0x1.6a09e6p+0f, 0x1.5ab07ep+0f, 0x1.4bfdaep+0f, 0x1.3dea64p+0f, 0x1.306fe0p+0f,
+                        0x1.2387a6p+0f, 0x1.172b84p+0f, 0x1.0b5586p+0f, 1.0f);
+      x = _mm512_max_ps(least_, x);  // the second operand is returned where one is NaN
+      const __m512 sum = _mm512_add_ps(x, bias_);
+      const __m512 r = _mm512_sub_ps(x, _mm512_sub_ps(sum, bias_));
+      const __m512i bits = _mm512_castps_si512(sum);
+      const __m512i exponent = _mm512_and_si512(_mm512_slli_epi32(bits, 19), _mm512_set1_epi32(~0x7fffff));
+      const __m512 power =
+          _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(_mm512_permutexvar_ps(bits, table)), exponent));
+      // (2^r - 1) / r for |r| <= 1/32: a minimax fit, 2e-9 of the result.
+      __m512 slope = _mm512_fmadd_ps(_mm512_set1_ps(0x1.c6ac6ap-5f), r, _mm512_set1_ps(0x1.ebfff4p-3f));
+      slope = _mm512_fmadd_ps(slope, r, _mm512_set1_ps(0x1.62e43p-1f));
+      return _mm512_fmadd_ps(power, _mm512_mul_ps(slope, r), power);
+    }
+
+   private:
+    Floats bias_;
+    Floats least_;
+  };
+};
+
+#undef ROTULUS_INLINE
+
+}  // namespace
+}  // namespace rotulus::kernels::cpu::avx512
