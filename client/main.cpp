@@ -70,7 +70,7 @@ int run(const CommandLine& command_line) {
 }
 
 int fail(const std::exception& failure, int exit_code) {
-  fmt::print(stderr, "rotulus: {}\n", failure.what());
+  std::fputs(fmt::format("rotulus: {}\n", failure.what()).c_str(), stderr);  // where it is closed, print would throw
   return exit_code;
 }
 

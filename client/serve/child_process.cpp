@@ -44,6 +44,12 @@ constexpr std::size_t kMaxLineBytes = 16u << 10;  // longer ones are cut into se
   ::_exit(127);
 }
 
+// Open MPI sums up its own banners behind them: "[host:pid] 1 more process has sent help message …".
+bool is_about_banners(const std::string& line) {
+  return line.find(" has sent help message ") != std::string::npos ||
+         line.find("MCA parameter \"orte_base_help_aggregate\"") != std::string::npos;
+}
+
 }  // namespace
 
 void OutputLines::feed(std::string_view bytes) {
@@ -61,7 +67,7 @@ void OutputLines::take(const std::string& line) {
   bool is_rule = line.size() >= 20 && line.find_first_not_of('-') == std::string::npos;
   if (is_rule)
     in_banner_ = !in_banner_;
-  else if (!in_banner_ && line.find_first_not_of(" \t\r") != std::string::npos)
+  else if (!in_banner_ && !is_about_banners(line) && line.find_first_not_of(" \t\r") != std::string::npos)
     last_words_ = line;
   on_line_(line);
 }

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <thread>
 
 #include "client/serve/supervisor.h"
@@ -30,6 +31,12 @@ void judge(const ServeOptions& options, const std::string& api_key) {
                 "host");
   if (::access(options.model.c_str(), R_OK) != 0)
     throw Error(ErrorCode::not_found, fmt::format("cannot read the model {}: {}", options.model, std::strerror(errno)),
+                "model");
+  std::string magic(4, '\0');
+  std::ifstream(options.model, std::ios::binary).read(magic.data(), 4);
+  if (magic != "GGUF")
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("the model {} is not a GGUF file: it does not begin with \"GGUF\"", options.model),
                 "model");
   for (const char* program : {"rotulus-coordinator", "rotulus-worker"})
     if (::access((options.program_directory / program).c_str(), X_OK) != 0)

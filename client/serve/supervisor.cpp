@@ -36,8 +36,13 @@ Time now() {
   return std::chrono::steady_clock::now();
 }
 
+// Where standard error is closed, nobody reads and the service goes on: fmt::print would throw.
+void write_line(const std::string& line) {
+  std::fputs((line + "\n").c_str(), stderr);
+}
+
 void say(const std::string& text) {
-  fmt::print(stderr, "rotulus: {}\n", text);
+  write_line("rotulus: " + text);
 }
 
 // SIGTERM and the like as something to poll, while this object lives.
@@ -138,7 +143,7 @@ class Supervisor final {
     std::string prefix = fmt::format("[{}] ", service.name);
     service.was_ready = false;
     service.process = std::make_unique<ChildProcess>(
-        arguments, environment, [prefix](std::string_view line) { fmt::print(stderr, "{}{}\n", prefix, line); });
+        arguments, environment, [prefix](std::string_view line) { write_line(prefix + std::string(line)); });
   }
 
   std::optional<std::uint16_t> read_control_port() const {

@@ -26,6 +26,8 @@ TEST(OutputLines, RememberTheLastWordsOutsideBanners) {
   OutputLines output([](std::string_view) {});
   std::string rule(76, '-');
   output.feed("loading\nrotulus-worker: bad magic\n \n" + rule + "\nPrimary job ended.\n" + rule + "\n");
+  output.feed("[host:71] 1 more process has sent help message help-mpi-api.txt / mpi-abort\n");
+  output.feed("[host:71] Set MCA parameter \"orte_base_help_aggregate\" to 0 to see all help / error messages\n");
   EXPECT_EQ(output.last_words(), "rotulus-worker: bad magic");
 }
 
