@@ -10,7 +10,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAMS = pathlib.Path(os.environ.get("ROTULUS_BIN", ROOT / "build/release/bin"))
-DEADLINE_S = 120  # of every wait; a test that meets it has failed
+DEADLINE_S = int(os.environ.get("ROTULUS_DEADLINE_S", "120"))  # of every wait; a test that meets it has failed
 
 
 def model_path():

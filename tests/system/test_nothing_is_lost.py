@@ -1,6 +1,7 @@
 """kill -9 at named places and at random ones, damaged bytes, deleted catalogues: no token is lost, no logit changes.
 
 Each test asks a question whose log-probabilities are compared, character by character, with an undisturbed run."""
+import concurrent.futures
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ from cluster import Cluster, bible, wait_for
 
 TEXT = bible("ruth1:1", "ruth4:22", 2600)  # about 700 tokens: one chunk
 LONG = bible("gen1:1", "gen9:29", 15400)   # about 4,200 tokens: two chunks
+KILLS = int(os.environ.get("ROTULUS_KILLS", "4"))  # of the random ones, a quarter of them during answers
 
 
 @pytest.fixture(scope="module")
@@ -51,28 +53,56 @@ def test_a_death_at_a_named_place_loses_nothing(place, tmp_path, undisturbed):
         assert (marks / name).exists(), "the failpoint was not met: the test did not bite"
 
 
-def test_random_kills_during_ingest_and_a_restart(tmp_path, undisturbed):
+def test_random_kills_during_ingest_answers_and_a_restart(tmp_path, undisturbed):
     seed = random.randrange(1 << 30)
     print("seed", seed)
     draw = random.Random(seed)
-    cluster = Cluster(tmp_path / "store").start()
-    context = cluster.submit(LONG)
-    kills = 0
-    while kills < 4:
-        time.sleep(0.2 + 1.5 * draw.random())
-        view = cluster.context(context)
-        if view.get("status") == "completed":
-            break
-        if view.get("status") == "in_progress" and view["progress"]["processed"] > 0:
-            kills += cluster.kill(draw.choice(["rotulus-worker", "rotulus-worker", "mpirun", "rotulus-coordinator"]))
-    cluster.wait_completed(context)
-    assert kills > 0, "no kill landed during ingest: the test did not bite"
-    assert cluster.ask(context) == undisturbed["long"]
-    cluster.stop()
-    with cluster:
+    victims = ["rotulus-worker", "rotulus-worker", "mpirun", "rotulus-coordinator"]
+    with Cluster(tmp_path / "store") as cluster:
+        context = cluster.submit(LONG)
+        killed = []
+        while len(killed) < KILLS - KILLS // 4:
+            time.sleep(0.2 + 1.5 * draw.random())
+            view = cluster.context(context)
+            if view.get("status") == "completed":
+                break
+            if view.get("status") == "in_progress" and view["progress"]["processed"] > 0:  # a chunk is in flight
+                victim = draw.choice(victims)
+                killed += [f"ingest: {victim}"] * cluster.kill(victim)
+        cluster.wait_completed(context)
+        assert killed, "no kill landed during ingest: the test did not bite"
+        while len(killed) < KILLS:
+            wait_for(cluster.is_ready, "the service to be ready")
+            victim = draw.choice(victims)
+            answer = ask_while(cluster, context, lambda: cluster.kill(victim), 0.3 * draw.random())
+            killed.append(f"answer: {victim}")
+            if answer is None:  # the connection goes with the coordinator, and only with it
+                assert victim == "rotulus-coordinator", f"after {killed}"
+                answer = wait_for(lambda: answer_or_none(cluster, context), "the service to answer again")
+            assert answer == undisturbed["long"], f"after {killed}"
+        print(len(killed), "kills:", ", ".join(killed))
+        cluster.stop()
+        cluster.start()
         assert cluster.context(context)["status"] == "completed"
         assert cluster.ask(context) == undisturbed["long"]
         assert cluster.metric("rotulus_recomputed_tokens_total") == 0
+
+
+def ask_while(cluster, context, strike, delay_s):
+    """An answer, or None, to a question during which `strike` is called."""
+    with concurrent.futures.ThreadPoolExecutor(1) as asker:
+        answer = asker.submit(answer_or_none, cluster, context)
+        time.sleep(delay_s)
+        assert strike(), "nothing to kill: the test did not bite"
+        return answer.result()
+
+
+def answer_or_none(cluster, context):
+    """An answer; None where the service is away."""
+    try:
+        return cluster.ask(context) if cluster.is_ready() else None
+    except (OSError, http.client.HTTPException):
+        return None
 
 
 def test_the_supervisor_dies_and_leaves_nothing_behind(tmp_path, undisturbed):
