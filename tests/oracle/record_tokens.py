@@ -3,9 +3,9 @@
     scripts/oracles.sh tokens      writes tests/oracle/recorded/tokens.json
 """
 import json
+import pathlib
 import sys
 
-import llama_cpp
 import tokenizers
 
 import token_texts
@@ -26,7 +26,14 @@ def record(name, parts, by_llama_cpp, by_hugging_face, with_ids):
     return entry
 
 
+def whole_recorded_texts():
+    """The texts as they were when tokens.json was recorded: some are cut out of this repository's own files."""
+    record = json.loads((pathlib.Path(__file__).parent / "recorded" / "tokens.json").read_text())
+    return [token_texts.whole(entry["parts"]) for entry in record["as_text"]]
+
+
 def main():
+    import llama_cpp
     path = sys.argv[1]
     vocabulary = read_vocabulary(path)
     llama = llama_cpp.Llama(path, vocab_only=True, verbose=False)
@@ -37,7 +44,7 @@ def main():
         "as_text": [], "parsed": [],
     }
     for key, parse_special in (("as_text", False), ("parsed", True)):
-        encode = hugging_face_tokenizer(*vocabulary, parse_special)
+        encode = hugging_face_tokenizer(vocabulary, parse_special)
         for index, (name, parts) in enumerate(token_texts.texts()):
             if parse_special and not name.startswith("special"):
                 continue

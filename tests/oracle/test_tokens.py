@@ -15,7 +15,7 @@ def test_recorded_ids_are_those_of_tokenizers(model_path):
     record = json.loads(RECORD.read_text())
     vocabulary = read_vocabulary(model_path)
     for key, parse_special, count in (("as_text", False, 1000), ("parsed", True, 30)):
-        encode = hugging_face_tokenizer(*vocabulary, parse_special)
+        encode = hugging_face_tokenizer(vocabulary, parse_special)
         assert len(record[key]) == count
         for entry in record[key]:
             ids = encode(token_texts.whole(entry["parts"]))

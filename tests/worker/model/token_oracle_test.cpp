@@ -7,12 +7,15 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "tests/worker/model/tokenizer_fixture.h"
 #include "worker/model/tokenizer.h"
+#include "worker/model/tokenizer/vocabulary.h"
 
 namespace rotulus::worker {
 namespace {
@@ -28,8 +31,8 @@ const std::map<std::string, std::string> kDisputes = {
     {"disputed-3", "tokenizers"},  // a digit of Unicode 16
 };
 
-json::value read_record() {
-  const auto path = std::filesystem::path(ROTULUS_SOURCE_DIR) / "tests/oracle/recorded/tokens.json";
+json::value read_record(const std::string& name) {
+  const auto path = std::filesystem::path(ROTULUS_SOURCE_DIR) / ("tests/oracle/recorded/" + name + ".json");
   std::ifstream file(path);
   std::stringstream text;
   text << file.rdbuf();
@@ -78,12 +81,52 @@ void expect_recorded_ids(const json::value& record, const char* key, SpecialToke
   EXPECT_EQ(disputes, special == SpecialTokens::parse ? decltype(disputes)() : kDisputes);
 }
 
+// Texts in which a letter, sign or digit stands that Unicode 15 or 16 added: PCRE2 10.42 does not know it.
+const std::map<std::string, std::set<std::size_t>> kNewerThanPcre2 = {
+    {"vocabularies/llama-3.gguf", {998, 999}},        {"vocabularies/qwen2.gguf", {999}},
+    {"vocabularies/mistral-tekken.gguf", {998, 999}}, {"vocabularies/deepseek-v3.gguf", {512, 998, 999}},
+    {"vocabularies/qwen2.gguf as dbrx", {999}},       {"vocabularies/qwen2.gguf as gpt-4o", {999}},
+};
+
+Tokenizer tokenizer_of(const std::string& file, const std::string& pre) {
+  const auto path = std::filesystem::path(ROTULUS_SOURCE_DIR) / "models" / file;
+  if (!std::filesystem::exists(path)) throw std::runtime_error(path.string() + " is missing: run scripts/setup.sh");
+  tokenizer::Vocabulary vocabulary = tokenizer::read_vocabulary(GgufFile::open(path));
+  if (!pre.empty()) vocabulary.pre_tokenizer = pre;
+  return Tokenizer(vocabulary);
+}
+
+// Real vocabularies of many families, recorded by record_vocabularies.py: the first digits of the digest of each text.
+TEST(TokenOracle, GivesTheIdsOfTheOthersForEveryVocabulary) {
+  std::vector<std::string> texts;
+  const json::value tokens = read_record("tokens");
+  for (const json::value& entry : tokens.at("as_text").as_array()) texts.push_back(text_of(entry.as_object()));
+  const json::value record = read_record("vocabularies");
+  EXPECT_EQ(record.at("vocabularies").as_array().size(), 15u);
+  for (const json::value& recorded : record.at("vocabularies").as_array()) {
+    std::string name(recorded.at("file").as_string());
+    const std::string pre(recorded.at("pre").as_string());
+    const Tokenizer tokenizer = tokenizer_of(name, pre);
+    if (!pre.empty()) name += " as " + pre;
+    std::istringstream digests{std::string(recorded.at("digests").as_string())};
+    std::set<std::size_t> different;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      std::string expected;
+      digests >> expected;
+      ASSERT_EQ(expected.size(), 8u);
+      if (digest(tokenizer.encode(texts[i])).substr(0, 8) != expected) different.insert(i);
+    }
+    const auto known = kNewerThanPcre2.find(name);
+    EXPECT_EQ(different, known == kNewerThanPcre2.end() ? std::set<std::size_t>() : known->second) << name;
+  }
+}
+
 TEST(TokenOracle, GivesTheIdsOfTheOthersForTexts) {
-  expect_recorded_ids(read_record(), "as_text", SpecialTokens::as_text, 1000);
+  expect_recorded_ids(read_record("tokens"), "as_text", SpecialTokens::as_text, 1000);
 }
 
 TEST(TokenOracle, GivesTheIdsOfTheOthersWhereSpecialTokensAreParsed) {
-  expect_recorded_ids(read_record(), "parsed", SpecialTokens::parse, 30);
+  expect_recorded_ids(read_record("tokens"), "parsed", SpecialTokens::parse, 30);
 }
 
 }  // namespace
