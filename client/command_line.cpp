@@ -95,7 +95,9 @@ void add_serve(Parser& parser) {
       ->check(CLI::IsMember({"auto", "ring", "gathered"}));
   verb->add_option("-a,--alias", options.alias, "Name of the model in the API [the file's]");
   verb->add_option("--step-tokens", options.step_tokens, "Tokens of one step of a prefill; 0: by time");
-  verb->add_option("--chat-template", options.chat_template, "Use this template where the file's is not known: chatml");
+  verb->add_option(
+      "--chat-template", options.chat_template,
+      "Chat template to use instead of the file's: chatml, gemma, llama3 … (an unknown name is answered by all)");
   verb->add_flag("--rebuild-catalogue", options.must_rebuild_catalogue, "First restore the catalogue from the volumes");
   verb->add_option("--mpirun", options.mpirun, "The mpirun to start workers with");
   verb->add_option("--program-directory", options.program_directory, "Where the other programs are [beside this one]")

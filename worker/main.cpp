@@ -213,8 +213,8 @@ void run(const Options& options, spdlog::logger& log) {
   const auto backend = kernels::make_cpu_backend(options.isa, thread_count(options, place));
   const auto model = load_model(options.model, *backend);
   const Tokenizer tokenizer(model->file);
-  const auto chat_template =
-      make_chat_template(model->file.find_string("tokenizer.chat_template"), options.chat_template);
+  const auto chat_template = make_chat_template(model->file.find_string("tokenizer.chat_template"),
+                                                options.chat_template, template_marks(tokenizer));
   const auto store = open_store(options, place, *model, log);
   RankEngine engine(*model, *backend, *store, *transport, {options.kv_type, options.strategy});
 

@@ -82,7 +82,9 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   app.add_option("--step-tokens", options.step_tokens, "Rows of a document in one step; 0: by the measured rate")
       ->envname("ROTULUS_STEP_TOKENS")
       ->check(CLI::Range(0, 65536));
-  app.add_option("--chat-template", options.chat_template, "Chat template to use instead of the file's: chatml")
+  app.add_option(
+         "--chat-template", options.chat_template,
+         "Chat template to use instead of the file's: chatml, gemma, llama3 … (an unknown name is answered by all)")
       ->envname("ROTULUS_CHAT_TEMPLATE");
   add_choice<Strategy>(app, "--strategy", "ROTULUS_STRATEGY", options.strategy,
                        {{"auto", Strategy::automatic}, {"ring", Strategy::ring}, {"gathered", Strategy::gathered}},

@@ -64,6 +64,67 @@ OTHERS = {
     "not a template": "<|im_start|>{{ 'a",
     "empty": "",
 }
+# What the published templates of the families render, said in our own words; by the name under which we know them.
+def turns(user, assistant, system="", head="", tail=""):
+    """A template of one turn a message."""
+    system = "{% elif message.role == 'system' %}{{ " + system + " }}" if system else ""
+    return (head + "{% for message in messages %}{% if message.role == 'user' %}{{ " + user + " }}"
+            + "{% elif message.role == 'assistant' %}{{ " + assistant + " }}" + system + "{% endif %}{% endfor %}"
+            + "{% if add_generation_prompt %}{{ '" + tail + "' }}{% endif %}")
+
+
+SPLIT_SYSTEM = ("{% if messages[0].role == 'system' %}{% set system = messages[0].content %}"
+                "{% set messages = messages[1:] %}{% else %}{% set system = '' %}{% endif %}")
+
+
+def system_in_first_turn(before, after, system_before, system_after, assistant, bos_in_turn=False, trim=""):
+    first = f"('{system_before}' + system + '{system_after}' if loop.first and system else '')"
+    start = "bos_token + " if bos_in_turn else ""
+    return turns(f"{start}'{before}' + {first} + message.content{trim} + '{after}'", assistant,
+                 head=SPLIT_SYSTEM + ("" if bos_in_turn else "{{ bos_token }}"))
+
+
+def llama3(system_text="", default_system=""):
+    turn = "'<|start_header_id|>{0}<|end_header_id|>\\n\\n' + {1}message.content | trim + '<|eot_id|>'"
+    return turns(turn.format("user", ""), turn.format("assistant", ""), turn.format("system", system_text),
+                 head="{{ bos_token }}" + default_system, tail="<|start_header_id|>assistant<|end_header_id|>\\n\\n")
+
+
+DATES = '"Cutting Knowledge Date: December 2023\\n" + "Today Date: " + date + "\\n\\n"'
+LLAMA31 = ('{% set tools = none %}{% set date = "26 Jul 2024" %}' + llama3(
+    DATES + " + ", "{% if messages[0].role != 'system' %}{{ '<|start_header_id|>system<|end_header_id|>\\n\\n' + "
+    + DATES + " + '<|eot_id|>' }}{% endif %}"))
+GEMMA = system_in_first_turn("<start_of_turn>user\\n", "<end_of_turn>\\n", "", "\\n\\n",
+                             "'<start_of_turn>model\\n' + message.content | trim + '<end_of_turn>\\n'", trim=" | trim")
+FAMILIES = {
+    "deepseek": turns("'<｜User｜>' + message.content", "'<｜Assistant｜>' + message.content + '<｜end▁of▁sentence｜>'",
+                      "message.content", head="{{ bos_token }}", tail="<｜Assistant｜>"),
+    "deepseek-v2": turns("'User: ' + message.content + '\\n\\n'", "'Assistant: ' + message.content + eos_token",
+                         "message.content + '\\n\\n'", head="{{ bos_token }}", tail="Assistant:"),
+    "gemma": GEMMA.replace("'' }}{% endif %}", "'<start_of_turn>model\\n' }}{% endif %}"),
+    "llama2": system_in_first_turn("[INST] ", " [/INST]", "<<SYS>>\\n", "\\n<</SYS>>\\n\\n",
+                                   "' ' + message.content | trim + ' ' + eos_token", bos_in_turn=True, trim=" | trim"),
+    "llama3": llama3(),
+    "llama3.1": LLAMA31,
+    "mistral-v1": system_in_first_turn(" [INST] ", " [/INST]", "", "\\n\\n", "' ' + message.content + eos_token"),
+    "mistral-v3": system_in_first_turn("[INST] ", "[/INST]", "", "\\n\\n", "' ' + message.content + eos_token"),
+    "mistral-v3-tekken": system_in_first_turn("[INST]", "[/INST]", "", "\\n\\n", "message.content + eos_token"),
+    "mistral-v7": turns("'[INST] ' + message.content + '[/INST]'", "' ' + message.content + eos_token",
+                        "'[SYSTEM_PROMPT] ' + message.content + '[/SYSTEM_PROMPT]'", head="{{ bos_token }}"),
+    "mistral-v7-tekken": turns("'[INST]' + message.content + '[/INST]'", "message.content + eos_token",
+                               "'[SYSTEM_PROMPT]' + message.content + '[/SYSTEM_PROMPT]'", head="{{ bos_token }}"),
+    "phi3": turns("'<|user|>\\n' + message.content + '<|end|>\\n'", "'<|assistant|>\\n' + message.content + '<|end|>\\n'",
+                  "'<|system|>\\n' + message.content + '<|end|>\\n'", tail="<|assistant|>\\n"),
+    "zephyr": turns("'<|user|>\\n' + message.content + eos_token }}{{ '\\n'",
+                    "'<|assistant|>\\n' + message.content + eos_token }}{{ '\\n'",
+                    "'<|system|>\\n' + message.content + eos_token }}{{ '\\n'", tail="<|assistant|>\\n"),
+}
+FAMILY_CONVERSATIONS = [
+    [("user", "Hello, it's me.")],
+    [("system", "Be kind."), ("user", "Hello")],
+    [("user", "One"), ("assistant", "Two"), ("user", "<|eot_id|>")],
+    [("system", "Be kind."), ("user", "One"), ("assistant", "Two"), ("user", "Three")],
+]
 CONVERSATIONS = [
     [],
     [("user", "Hello, it's me.")],
@@ -74,9 +135,15 @@ CONVERSATIONS = [
 ]
 
 
+def raise_exception(message):
+    raise ValueError(message)
+
+
 def render(jinja, messages):
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(jinja).render(messages=messages, add_generation_prompt=True, bos_token="<s>")
+    environment.globals["raise_exception"] = raise_exception
+    return environment.from_string(jinja).render(messages=messages, add_generation_prompt=True, bos_token="<s>",
+                                                   eos_token="</s>")
 
 
 def main():
@@ -85,8 +152,12 @@ def main():
     templates = [{"name": name, "jinja": jinja, "rendered": [render(jinja, messages) for messages in conversations]}
                  for name, jinja in {"the model's": model, **CHATML}.items()]
     templates += [{"name": name, "jinja": jinja} for name, jinja in OTHERS.items()]
-    json.dump({"command": "scripts/oracles.sh chat_template", "conversations": conversations, "templates": templates},
-              sys.stdout, indent=1)
+    family_conversations = [[{"role": role, "content": content} for role, content in turns]
+                            for turns in FAMILY_CONVERSATIONS]
+    families = [{"name": name, "jinja": jinja, "rendered": [render(jinja, messages) for messages in family_conversations]}
+                for name, jinja in FAMILIES.items()]
+    json.dump({"command": "scripts/oracles.sh chat_template", "conversations": conversations, "templates": templates,
+               "family_conversations": family_conversations, "families": families}, sys.stdout, indent=1)
     print()
 
 

@@ -1,12 +1,16 @@
 """The recorded renderings are still what Jinja renders, and the first template is that of the model the tests read.
 
-That our own renderings equal the recorded ones is tests/worker/model/chat_template_test.cpp.
+Of the published templates that a package ships, we take those of our families and render them as Jinja does; every other
+one is refused. That our own renderings equal the recorded ones is tests/worker/model/chat_template_test.cpp.
 """
 import json
 import pathlib
+import subprocess
 
 import gguf
-from record_chat_template import render
+from conftest import ROOT
+from record_chat_template import FAMILY_CONVERSATIONS, render
+from vocabularies import TEMPLATES
 
 RECORD = pathlib.Path(__file__).parent / "recorded" / "chat_template.json"
 
@@ -20,3 +24,53 @@ def test_recorded_renderings_are_those_of_jinja(model_path):
     for template in rendered:
         now = [render(template["jinja"], messages) for messages in record["conversations"]]
         assert template["rendered"] == now, template["name"]
+    assert len(record["families"]) == 13
+    for family in record["families"]:
+        now = [render(family["jinja"], messages) for messages in record["family_conversations"]]
+        assert family["rendered"] == now, family["name"]
+
+
+TAKEN = {
+    "MiMo-VL": "chatml",
+    "Qwen-Qwen2.5-7B-Instruct": "chatml",
+    "Qwen-Qwen3-0.6B": "chatml",
+    "Qwen3-Coder": "chatml",
+    "google-gemma-2-2b-it": "gemma",
+    "meta-llama-Llama-3.1-8B-Instruct": "llama3.1",
+    "meta-llama-Llama-3.2-3B-Instruct": "llama3.1",
+    "meta-llama-Llama-3.3-70B-Instruct": "llama3.1",
+    "microsoft-Phi-3.5-mini-instruct": "phi3",
+    "mistralai-Mistral-Nemo-Instruct-2407": "mistral-v3-tekken",
+}
+# Mistral moves the system message to the last turn; ours stays in the first, where the document is.
+DIFFERENT = {("mistralai-Mistral-Nemo-Instruct-2407", 3)}
+
+
+def test_published_templates_are_rendered_as_by_jinja_or_refused(tmp_path):
+    conversations = [[{"role": role, "content": content} for role, content in turns] for turns in FAMILY_CONVERSATIONS]
+    (tmp_path / "conversations.json").write_text(json.dumps(conversations))
+    files = sorted(TEMPLATES.glob("*.jinja"))
+    assert len(files) == 70, f"{TEMPLATES}: run scripts/setup.sh"
+    taken, different = {}, set()
+    for file in files:
+        run = subprocess.run([ROOT / "build/release/bin/rotulus-chat", "--template", file, "--conversations",
+                              tmp_path / "conversations.json", "--bos", "<s>", "--eos", "</s>"],
+                             capture_output=True, text=True)
+        if run.returncode != 0:
+            assert "--chat-template" in run.stderr
+            continue
+        name, *lines = run.stdout.splitlines()
+        taken[file.stem] = name
+        for index, (conversation, line) in enumerate(zip(conversations, lines, strict=True)):
+            if json.loads(line) != render_or_none(file.read_text(), conversation):
+                different.add((file.stem, index))
+    assert taken == TAKEN
+    assert different == DIFFERENT
+
+
+def render_or_none(jinja, messages):
+    """None where the template raises an exception of its own."""
+    try:
+        return render(jinja, messages)
+    except ValueError:
+        return None

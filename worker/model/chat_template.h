@@ -1,5 +1,5 @@
-// How messages become a prompt. A template is recognised from the Jinja text inside the file, never guessed: an
-// unknown one is Error{unsupported} that offers --chat-template.
+// How messages become a prompt. The family of a template is recognised from the Jinja text inside the file by the marks
+// of its turns; one that has no family's is Error{unsupported} that offers --chat-template.
 //
 // A rendered prompt is a list of pieces, so that the text of users and documents is never parsed for special tokens.
 #pragma once
@@ -28,7 +28,7 @@ using Prompt = std::vector<PromptPiece>;
 class ChatTemplate {
  public:
   virtual ~ChatTemplate() = default;
-  virtual std::string_view name() const = 0;  // "chatml"
+  virtual std::string_view name() const = 0;  // "chatml", "llama3" …
 
   // The whole conversation, ready for the assistant's turn.
   virtual Prompt render(const std::vector<Message>& messages) const = 0;
@@ -44,9 +44,17 @@ class ChatTemplate {
   virtual std::vector<std::string> stop_strings() const = 0;  // beyond the tokenizer's end-of-generation tokens
 };
 
+// What templates write of the vocabulary: the text of its BOS and EOS tokens.
+struct TemplateMarks {
+  std::string bos;
+  std::string eos;
+};
+TemplateMarks template_marks(const Tokenizer& tokenizer);
+
 // `jinja`: tokenizer.chat_template of the file; `override_name`: --chat-template, "" for none. Returns nullptr where
 // the file has no template and none is named (the model answers raw completions only).
-std::unique_ptr<ChatTemplate> make_chat_template(std::optional<std::string_view> jinja, std::string_view override_name);
+std::unique_ptr<ChatTemplate> make_chat_template(std::optional<std::string_view> jinja, std::string_view override_name,
+                                                 const TemplateMarks& marks = {});
 
 // Feeds a prompt into a stream, so that a document may follow: the text after its last special token is not final yet.
 void append(const Tokenizer& tokenizer, const Prompt& prompt, TokenStream& stream, std::vector<TokenId>& ids);

@@ -75,8 +75,10 @@ struct Tokenizer::State {
         bytes(vocabulary),
         types(vocabulary.types),
         ends(find_ends(vocabulary)),
+        named_bos(vocabulary.bos),
         eos(vocabulary.eos),
-        adds_space(vocabulary.adds_space) {
+        adds_space(vocabulary.adds_space),
+        swallows_space(vocabulary.swallows_space) {
     if (vocabulary.add_bos.value_or(encoder->adds_bos())) bos = vocabulary.bos;
   }
 
@@ -85,9 +87,11 @@ struct Tokenizer::State {
   TokenBytes bytes;
   std::vector<TokenType> types;
   std::vector<bool> ends;
-  std::optional<TokenId> bos;
+  std::optional<TokenId> bos;  // where it is added to text
+  std::optional<TokenId> named_bos;
   std::optional<TokenId> eos;
   bool adds_space;  // before a text's beginning
+  bool swallows_space;
 };
 
 Tokenizer::Tokenizer(const GgufFile& file) : Tokenizer(tokenizer::read_vocabulary(file)) {}
@@ -102,6 +106,16 @@ std::optional<TokenId> Tokenizer::bos() const {
 }
 std::optional<TokenId> Tokenizer::eos() const {
   return state_->eos;
+}
+std::string_view Tokenizer::bos_text() const {
+  return state_->named_bos ? state_->bytes[*state_->named_bos] : std::string_view();
+}
+std::string_view Tokenizer::eos_text() const {
+  return state_->eos ? state_->bytes[*state_->eos] : std::string_view();
+}
+bool Tokenizer::swallows_space_after(TokenId id) const {
+  return state_->swallows_space && state_->types[id] == TokenType::control && id != state_->named_bos &&
+         state_->bytes[id] != "<|endoftext|>";
 }
 bool Tokenizer::ends_generation(TokenId id) const {
   return id < state_->ends.size() && state_->ends[id];

@@ -55,10 +55,14 @@ class Tokenizer final {
   std::uint32_t vocabulary_size() const;
   std::optional<TokenId> bos() const;  // only where the file (add_bos_token) or its pre-tokenizer asks to add it
   std::optional<TokenId> eos() const;
+  std::string_view bos_text() const;  // as chat templates write it, whether or not it is added to text; "" for none
+  std::string_view eos_text() const;
   bool ends_generation(TokenId id) const;  // eos, eot and their kin, as the file and its names say
   std::optional<TokenId> find_special(std::string_view text) const;
   // The leftmost special token in `text` (control, or a user-defined mark), and of those that begin there the longest.
   std::optional<SpecialMatch> find_first_special(std::string_view text) const;
+  // Whether white space behind this token of a prompt's markup is no part of the prompt (Phi-3's "<|user|>\n").
+  bool swallows_space_after(TokenId id) const;
   std::string_view missing_bytes() const;  // bytes that no token of the vocabulary stands for, ascending
 
   // The ids of `text`; never adds BOS. Any bytes are allowed: invalid UTF-8 round-trips.

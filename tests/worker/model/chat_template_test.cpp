@@ -9,11 +9,13 @@
 #include <boost/json.hpp>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "protocol/error.h"
+#include "tests/worker/model/piece_vocabulary.h"
 #include "tests/worker/model/text_generator.h"
 #include "tests/worker/model/tokenizer_fixture.h"
 
@@ -76,6 +78,57 @@ TEST(ChatTemplate, RendersWhatJinjaRenders) {
           << recorded.at("name").as_string();
   }
   EXPECT_EQ(compared, 35u);
+}
+
+// The other families: each is recognised by the marks of its template and rendered as Jinja renders it.
+TEST(ChatTemplate, RendersEachFamilyAsJinjaDoes) {
+  const TemplateMarks marks{.bos = "<s>", .eos = "</s>"};
+  const json::array& conversations = record().at("family_conversations").as_array();
+  EXPECT_EQ(record().at("families").as_array().size(), 13u);
+  for (const json::value& recorded : record().at("families").as_array()) {
+    const std::string name(recorded.at("name").as_string());
+    const auto recognised = make_chat_template(recorded.at("jinja").as_string(), "", marks);
+    const auto named = make_chat_template(std::nullopt, name, marks);
+    EXPECT_EQ(recognised->name(), name);
+    for (std::size_t i = 0; i < conversations.size(); ++i) {
+      const auto messages = messages_of(conversations[i]);
+      EXPECT_EQ(text_of(recognised->render(messages)), recorded.at("rendered").at(i).as_string()) << name;
+      EXPECT_EQ(text_of(named->render(messages)), recorded.at("rendered").at(i).as_string()) << name;
+    }
+  }
+}
+
+// The frame of a context and the question about it are the two halves of one conversation, in every family.
+TEST(ChatTemplate, FramesADocumentInEveryFamily) {
+  for (const json::value& recorded : record().at("families").as_array()) {
+    const auto chat = make_chat_template(recorded.at("jinja").as_string(), "", {.bos = "<s>", .eos = "</s>"});
+    for (const std::optional<std::string> system :
+         {std::optional<std::string>("Be kind."), std::optional<std::string>()}) {
+      std::vector<Message> conversation = {{"user", "The document.\n\nOne"}, {"assistant", "Two"}, {"user", "Three"}};
+      if (system) conversation.insert(conversation.begin(), {"system", *system});
+      EXPECT_EQ(text_of(chat->open_document(system)) + "The document." +
+                    text_of(chat->close_document({{"user", "One"}, {"assistant", "Two"}, {"user", "Three"}})),
+                text_of(chat->render(conversation)))
+          << chat->name();
+    }
+  }
+}
+
+TEST(ChatTemplate, RefusesASystemMessageWhereTheTemplateHasNoPlaceForIt) {
+  const auto chat = make_chat_template(
+      "{{ '<start_of_turn>' }}{{ '<end_of_turn>' }}{{ raise_exception('System role not supported') }}", "");
+  EXPECT_EQ(chat->name(), "gemma");
+  EXPECT_EQ(error_of([&] { chat->open_document("x"); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(error_of([&] { chat->render({{"system", "x"}, {"user", "y"}}); }), ErrorCode::invalid_argument);
+}
+
+// White space behind the marks of Phi-3 is no part of its prompts.
+TEST(ChatTemplate, SwallowsSpaceBehindMarksWhereTheVocabularyDoes) {
+  auto vocabulary = piece_vocabulary({{"x", -1}, {"<|user|>", 0, tokenizer::TokenType::control}}, true);
+  vocabulary.swallows_space = true;
+  const Tokenizer tokenizer(vocabulary);
+  const Prompt prompt = {{PromptPiece::Kind::markup, "<|user|>\n"}, {PromptPiece::Kind::text, "\nx"}};
+  EXPECT_EQ(encode(tokenizer, prompt), (Ids{kFirstPiece + 1, ' ', '\n', kFirstPiece}));
 }
 
 TEST(ChatTemplate, IsThatOfTheModelFile) {

@@ -5,8 +5,6 @@
 #include <string>
 #include <string_view>
 
-#include "worker/model/chat_template.h"
-
 namespace rotulus::worker::chat_template {
 
 struct Chatml {
@@ -19,7 +17,5 @@ struct Chatml {
 //   if add_generation_prompt · the head of the assistant's turn · endif
 // however they are spaced and quoted, as the renderers of chat templates read them (trim_blocks, lstrip_blocks).
 std::optional<Chatml> recognise_chatml(std::string_view jinja);
-
-std::unique_ptr<ChatTemplate> make_chatml(Chatml chatml);
 
 }  // namespace rotulus::worker::chat_template

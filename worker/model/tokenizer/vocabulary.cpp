@@ -99,6 +99,7 @@ void read_byte_pair(const GgufFile& file, Vocabulary& vocabulary) {
 void read_sentence_piece(const GgufFile& file, Vocabulary& vocabulary) {
   vocabulary.scores = read_scores(file, vocabulary.tokens.size());
   vocabulary.adds_space = file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
+  vocabulary.swallows_space = file.find_string("general.architecture") == "phi3";
   if (file.find_bool("tokenizer.ggml.remove_extra_whitespaces").value_or(false))
     throw Error(ErrorCode::unsupported,
                 "tokenizer.ggml.remove_extra_whitespaces is true: white space of a document would be lost");

@@ -28,6 +28,7 @@ struct Vocabulary {
   std::string pre_tokenizer;        // byte_pair: tokenizer.ggml.pre
   std::vector<float> scores;        // sentence_piece: of each token; what a merge makes, the higher the earlier
   bool adds_space = false;          // sentence_piece: a space is put before text (tokenizer.ggml.add_space_prefix)
+  bool swallows_space = false;  // white space behind control tokens of markup is dropped: Phi-3, which files do not say
   std::optional<TokenId> bos;
   std::optional<TokenId> eos;
   std::vector<TokenId> other_ends;  // end of turn, end of message: what the file names beside eos

@@ -1,0 +1,259 @@
+#include "worker/model/chat_template/family.h"
+
+#include <algorithm>
+#include <array>
+
+#include "worker/model/chat_template/chatml.h"
+
+namespace rotulus::worker::chat_template {
+namespace {
+
+using System = Family::System;
+
+Family chatml() {
+  return {.name = "chatml",
+          .system = {"<|im_start|>system\n", "<|im_end|>\n"},
+          .user = {"<|im_start|>user\n", "<|im_end|>\n"},
+          .assistant = {"<|im_start|>assistant\n", "<|im_end|>\n"},
+          .tool = Turn{"<|im_start|>tool\n", "<|im_end|>\n"},
+          .tail = "<|im_start|>assistant\n",
+          .end_of_turn = "<|im_end|>"};
+}
+
+Family deepseek() {
+  return {.name = "deepseek",
+          .begin = "{bos}",
+          .user = {"<｜User｜>", ""},
+          .assistant = {"<｜Assistant｜>", "<｜end▁of▁sentence｜>"},
+          .tail = "<｜Assistant｜>",
+          .end_of_turn = "<｜end▁of▁sentence｜>"};
+}
+
+// DeepSeek LLM, Coder-V2 and V2.
+Family deepseek_v2() {
+  return {.name = "deepseek-v2",
+          .begin = "{bos}",
+          .system = {"", "\n\n"},
+          .user = {"User: ", "\n\n"},
+          .assistant = {"Assistant: ", "{eos}"},
+          .tail = "Assistant:"};
+}
+
+Family gemma() {
+  return {.name = "gemma",
+          .begin = "{bos}",
+          .system_place = System::first_user,
+          .system = {"", "\n\n"},
+          .user = {"<start_of_turn>user\n", "<end_of_turn>\n"},
+          .assistant = {"<start_of_turn>model\n", "<end_of_turn>\n"},
+          .tail = "<start_of_turn>model\n",
+          .trims_content = true,
+          .end_of_turn = "<end_of_turn>"};
+}
+
+Family llama2() {
+  return {.name = "llama2",
+          .system_place = System::first_user,
+          .system = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
+          .user = {"{bos}[INST] ", " [/INST]"},
+          .assistant = {" ", " {eos}"},
+          .trims_content = true};
+}
+
+Family llama3() {
+  constexpr const char* kEnd = "<|eot_id|>";
+  return {.name = "llama3",
+          .begin = "{bos}",
+          .system = {"<|start_header_id|>system<|end_header_id|>\n\n", kEnd},
+          .user = {"<|start_header_id|>user<|end_header_id|>\n\n", kEnd},
+          .assistant = {"<|start_header_id|>assistant<|end_header_id|>\n\n", kEnd},
+          .tail = "<|start_header_id|>assistant<|end_header_id|>\n\n",
+          .trims_content = true,
+          .end_of_turn = kEnd};
+}
+
+// Llama 3.1 to 3.3. The date is the one their templates fall back to: a stored context must not change with the day.
+Family llama31() {
+  Family family = llama3();
+  family.name = "llama3.1";
+  family.system.before += "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
+  family.default_system = "";
+  return family;
+}
+
+Family mistral_v1() {
+  return {.name = "mistral-v1",
+          .begin = "{bos}",
+          .system_place = System::first_user,
+          .system = {"", "\n\n"},
+          .user = {" [INST] ", " [/INST]"},
+          .assistant = {" ", "{eos}"}};
+}
+
+Family mistral_v3() {
+  Family family = mistral_v1();
+  family.name = "mistral-v3";
+  family.user = {"[INST] ", "[/INST]"};
+  return family;
+}
+
+Family mistral_v3_tekken() {
+  Family family = mistral_v1();
+  family.name = "mistral-v3-tekken";
+  family.user = {"[INST]", "[/INST]"};
+  family.assistant = {"", "{eos}"};
+  return family;
+}
+
+Family mistral_v7() {
+  Family family = mistral_v3();
+  family.name = "mistral-v7";
+  family.system_place = System::turn;
+  family.system = {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"};
+  return family;
+}
+
+Family mistral_v7_tekken() {
+  Family family = mistral_v3_tekken();
+  family.name = "mistral-v7-tekken";
+  family.system_place = System::turn;
+  family.system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"};
+  return family;
+}
+
+Family phi3() {
+  return {.name = "phi3",
+          .system = {"<|system|>\n", "<|end|>\n"},
+          .user = {"<|user|>\n", "<|end|>\n"},
+          .assistant = {"<|assistant|>\n", "<|end|>\n"},
+          .tail = "<|assistant|>\n",
+          .end_of_turn = "<|end|>"};
+}
+
+Family zephyr() {
+  return {.name = "zephyr",
+          .system = {"<|system|>\n", "{eos}\n"},
+          .user = {"<|user|>\n", "{eos}\n"},
+          .assistant = {"<|assistant|>\n", "{eos}\n"},
+          .tail = "<|assistant|>\n"};
+}
+
+using MakeFamily = Family (*)();
+constexpr std::array<std::string_view, 14> kNames = {
+    "chatml",     "deepseek",          "deepseek-v2", "gemma",      "llama2",
+    "llama3",     "llama3.1",          "mistral-v1",  "mistral-v3", "mistral-v3-tekken",
+    "mistral-v7", "mistral-v7-tekken", "phi3",        "zephyr"};
+constexpr std::array<MakeFamily, kNames.size()> kMakers = {
+    chatml,     deepseek,          deepseek_v2, gemma,      llama2,
+    llama3,     llama31,           mistral_v1,  mistral_v3, mistral_v3_tekken,
+    mistral_v7, mistral_v7_tekken, phi3,        zephyr};
+
+bool has(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+// Strings of a template have their newlines escaped or not.
+std::string with_newlines(std::string_view jinja) {
+  std::string text;
+  for (std::size_t i = 0; i < jinja.size(); ++i) {
+    const bool is_newline = jinja.substr(i).starts_with("\\n");
+    text += is_newline ? '\n' : jinja[i];
+    i += is_newline ? 1 : 0;
+  }
+  return text;
+}
+
+// What the template says as system where none is given: the one string that is a whole system turn.
+std::optional<std::string> literal_system(std::string_view text, const Turn& turn) {
+  for (std::size_t at = text.find(turn.before); at != std::string_view::npos; at = text.find(turn.before, at + 1)) {
+    const std::string_view rest = text.substr(at + turn.before.size());
+    const std::size_t end = rest.find(turn.after);
+    if (end == std::string_view::npos) return std::nullopt;
+    const std::string_view said = rest.substr(0, end);
+    if (said.find_first_of("'\"{}") == std::string_view::npos) return std::string(said);
+  }
+  return std::nullopt;
+}
+
+std::optional<Family> recognise_chatml_family(std::string_view jinja, std::string_view text) {
+  Family family = chatml();
+  if (const auto exact = recognise_chatml(jinja)) {
+    family.default_system = exact->default_system;
+    return family;
+  }
+  // Qwen's, with their tools and thoughts, none of which we send. A prompt that begins the answer's thoughts is
+  // another.
+  const bool is_qwen = has(text, "<|im_start|>system\n") && has(text, "<|im_end|>\n") && has(text, "# Tools\n\n");
+  const bool begins_thoughts = has(text, "assistant\n<think>") || has(text, "'<think>\n'");
+  if (!is_qwen || begins_thoughts || has(text, "bos_token")) return std::nullopt;
+  family.default_system = literal_system(text, family.system);
+  return family;
+}
+
+std::optional<Family> recognise_mistral(std::string_view text) {
+  if (has(text, "<<SYS>>")) return llama2();
+  const bool is_spaced = has(text, "[INST] ");
+  if (has(text, "[SYSTEM_PROMPT]")) {
+    if (has(text, "default_system_message")) return std::nullopt;  // a page of text with the date of the day
+    return is_spaced ? mistral_v7() : mistral_v7_tekken();
+  }
+  if (!is_spaced) return mistral_v3_tekken();
+  if (!has(text, " [/INST]")) return mistral_v3();
+  Family family = mistral_v1();
+  if (!has(text, " [INST] ")) family.user.before = "[INST] ";
+  return family;
+}
+
+// Those that make the model think first open its turn in ways of their own.
+std::optional<Family> recognise_deepseek(std::string_view text) {
+  if (has(text, "<think>") || has(text, "thinking")) return std::nullopt;
+  return deepseek();
+}
+
+std::optional<Family> recognise_deepseek_v2(std::string_view text) {
+  if (!has(text, "eos_token") || has(text, "System: ")) return std::nullopt;
+  return deepseek_v2();
+}
+
+std::optional<Family> recognise_phi_or_zephyr(std::string_view text) {
+  if (!has(text, "<|end|>\n")) return has(text, "eos_token }}") ? std::optional(zephyr()) : std::nullopt;
+  Family family = phi3();
+  if (has(text, "{{ bos_token }}") || has(text, "{{bos_token}}")) family.begin = "{bos}";
+  return family;
+}
+
+}  // namespace
+
+std::span<const std::string_view> family_names() {
+  return kNames;
+}
+
+std::optional<Family> find_family(std::string_view name) {
+  const auto* found = std::find(kNames.begin(), kNames.end(), name);
+  if (found == kNames.end()) return std::nullopt;
+  return kMakers[static_cast<std::size_t>(found - kNames.begin())]();
+}
+
+std::optional<Family> recognise_family(std::string_view jinja) {
+  const std::string text = with_newlines(jinja);
+  const bool knows_tools = has(text, "tools") || has(text, "functions");
+  if (has(text, "<|im_start|>")) return recognise_chatml_family(jinja, text);
+  if (has(text, "<|start_header_id|>") && has(text, "<|eot_id|>")) {
+    if (!knows_tools) return llama3();
+    const bool is_dated = has(text, "\"Cutting Knowledge Date: December 2023\n\"") && has(text, "\"26 Jul 2024\"");
+    return is_dated ? std::optional(llama31()) : std::nullopt;
+  }
+  if (has(text, "[INST]")) return recognise_mistral(text);
+  if (has(text, "<｜User｜>") && has(text, "<｜Assistant｜>")) return recognise_deepseek(text);
+  if (knows_tools) return std::nullopt;  // of the families below, none does
+  if (has(text, "<start_of_turn>") && has(text, "<end_of_turn>")) {
+    Family family = gemma();
+    if (has(text, "System role not supported")) family.system_place = System::none;
+    return family;
+  }
+  if (has(text, "User: ") && has(text, "Assistant:")) return recognise_deepseek_v2(text);
+  if (has(text, "<|user|>") && has(text, "<|assistant|>")) return recognise_phi_or_zephyr(text);
+  return std::nullopt;
+}
+
+}  // namespace rotulus::worker::chat_template
