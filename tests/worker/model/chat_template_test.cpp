@@ -102,7 +102,7 @@ TEST(ChatTemplate, RendersEachFamilyAsJinjaDoes) {
 TEST(ChatTemplate, FramesADocumentInEveryFamily) {
   for (const json::value& recorded : record().at("families").as_array()) {
     const auto chat = make_chat_template(recorded.at("jinja").as_string(), "", {.bos = "<s>", .eos = "</s>"});
-    for (const std::optional<std::string> system :
+    for (const std::optional<std::string>& system :
          {std::optional<std::string>("Be kind."), std::optional<std::string>()}) {
       std::vector<Message> conversation = {{"user", "The document.\n\nOne"}, {"assistant", "Two"}, {"user", "Three"}};
       if (system) conversation.insert(conversation.begin(), {"system", *system});
