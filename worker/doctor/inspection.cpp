@@ -76,7 +76,7 @@ void add_model(const GgufFile& file, Inspection& inspection) {
   inspection.facts.push_back({"window", fmt::format("{} tokens", model->context_length)});
   inspection.facts.push_back({"attention", fmt::format("{} layers, {} query heads, {} KV heads of {}", model->layers,
                                                        model->query_heads, model->kv_heads, model->head_dim)});
-  for (const kernels::KvType type : {kernels::KvType::f16, kernels::KvType::f32}) {
+  for (const kernels::KvType type : kernels::kKvTypes) {
     const std::uint64_t token =
         kernels::KvFormat{type, model->kv_heads, model->head_dim}.token_bytes() * std::uint64_t{model->layers};
     inspection.kv.push_back({std::string(kernels::to_string(type)), token, token * model->context_length});
