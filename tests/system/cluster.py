@@ -126,12 +126,12 @@ class Cluster:
             return {}
         return view if status == 200 else {}
 
-    def wait_completed(self, context):
+    def wait_completed(self, context, deadline_s=DEADLINE_S):
         def completed():
             view = self.context(context)
             assert view.get("status") not in ("failed", "cancelled"), view
             return view if view.get("status") == "completed" else None
-        return wait_for(completed, f"{context} to be completed")
+        return wait_for(completed, f"{context} to be completed", deadline_s)
 
     def ask(self, context, prompt="\nIn short,", tokens=24):
         """Text and log-probabilities: whatever changes a logit changes them."""
