@@ -176,6 +176,9 @@ class Backend {
   // x[i] *= factor.
   virtual void scale(Stream&, float factor, Matrix x) = 0;
 
+  // x[i] = cap * tanh(x[i] / cap).
+  virtual void soft_cap(Stream&, float cap, Matrix x) = 0;
+
   // y[i] = silu(gate[i]) * up[i].  y may alias gate or up.
   virtual void silu_multiply(Stream&, ConstMatrix gate, ConstMatrix up, Matrix y) = 0;
 

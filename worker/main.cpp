@@ -97,6 +97,7 @@ protocol::Hello make_hello(const Options& options, const Place& place, std::uint
                            const memory_store::KvStore& store) {
   const Hyperparameters& h = model.hyperparameters;
   const kernels::KvFormat format{options.kv_type, h.kv_heads, h.head_dim};
+  const kernels::Rope& rope = h.full_attention.rope;
   protocol::Hello hello;
   hello.group = group;
   hello.rank = place.rank;
@@ -107,7 +108,7 @@ protocol::Hello make_hello(const Options& options, const Place& place, std::uint
   hello.pid = static_cast<std::uint64_t>(::getpid());
   hello.threads = static_cast<std::uint32_t>(backend.thread_count());
   hello.model.name = h.name;
-  hello.model.architecture = h.architecture;
+  hello.model.architecture = h.architecture->name;
   hello.model.chat_template = chat_template ? chat_template->name() : "";
   hello.model.context_length = h.context_length;
   hello.model.vocabulary = h.vocabulary;
@@ -118,8 +119,9 @@ protocol::Hello make_hello(const Options& options, const Place& place, std::uint
   hello.parameters.model_fingerprint = model.fingerprint;
   hello.parameters.tokenizer_fingerprint = model.tokenizer_fingerprint;
   hello.parameters.rope =
-      fmt::format("{} dims={} base={}", h.rope.pairing == kernels::RopePairing::neighbours ? "neighbours" : "halves",
-                  h.rope.dims, h.rope.base);
+      fmt::format("{} dims={} base={}", rope.pairing == kernels::RopePairing::neighbours ? "neighbours" : "halves",
+                  rope.dims, rope.base);
+  if (!h.rope_scaling.empty()) hello.parameters.rope += " scaling=" + h.rope_scaling;
   hello.parameters.kv_type = kernels::to_string(options.kv_type);
   hello.parameters.numerics_id = fmt::format("{}.kv-{}", backend.numerics_id(), hello.parameters.kv_type);
   hello.volumes = store.volumes();

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstring>
 
 #include "protocol/token_range.h"
@@ -56,11 +55,8 @@ RankEngine::RankEngine(const Model& model, kernels::Backend& backend, memory_sto
       group_{transport,
              backend,
              store,
+             model.hyperparameters,
              {config.kv_type, model.hyperparameters.kv_heads, model.hyperparameters.head_dim},
-             model.hyperparameters.query_heads,
-             model.hyperparameters.layers,
-             model.hyperparameters.rope,
-             1.0f / std::sqrt(static_cast<float>(model.hyperparameters.head_dim)),
              exchange_holders(transport, store)},
       transformer_(model, backend) {}
 
@@ -101,7 +97,7 @@ void RankEngine::apply_changes(const StepPlan& plan) {
     if (plan_answer.home == rank()) {
       std::uint64_t first_position = 0;
       if (plan_answer.context) first_position = contexts_.at(plan_answer.context).token_count;
-      answer->tail = std::make_unique<Tail>(group_.backend, group_.format, group_.layers,
+      answer->tail = std::make_unique<Tail>(group_.backend, group_.format, group_.model.layers,
                                             static_cast<std::int64_t>(first_position));
     }
     const protocol::AttentionSpec& spec = plan_answer.attention;

@@ -92,6 +92,11 @@ void CpuBackend::scale(Stream&, float factor, Matrix x) {
            [&](std::size_t row) { machine_.table.scale(x.row(row), factor, x.columns, x.row(row)); });
 }
 
+void CpuBackend::soft_cap(Stream&, float cap, Matrix x) {
+  KERNELS_CHECK(cap > 0, cap);
+  for_rows(x.rows, x.columns, [&](std::size_t row) { machine_.table.soft_cap(cap, x.columns, x.row(row)); });
+}
+
 void CpuBackend::multiply_gated(void (*kernel)(const float*, const float*, std::size_t, float*), ConstMatrix gate,
                                 ConstMatrix up, Matrix y) {
   check_same_shape(gate, up);

@@ -20,6 +20,7 @@ class CpuBackend final : public Backend {
   void norm(Stream&, ConstMatrix x, std::span<const float> weight, float epsilon, Matrix y) override;
   void add(Stream&, ConstMatrix x, Matrix into) override;
   void scale(Stream&, float factor, Matrix x) override;
+  void soft_cap(Stream&, float cap, Matrix x) override;
   void silu_multiply(Stream&, ConstMatrix gate, ConstMatrix up, Matrix y) override;
   void gelu_multiply(Stream&, ConstMatrix gate, ConstMatrix up, Matrix y) override;
   void rotate(Stream&, const Rope& rope, std::uint32_t heads, std::span<const std::int64_t> positions,

@@ -127,6 +127,14 @@ Table norm(ConstMatrix x, std::span<const float> weight, double epsilon) {
   return y;
 }
 
+Table soft_cap(double cap, ConstMatrix x) {
+  Table y(x.rows, x.columns);
+  for (std::size_t i = 0; i < x.rows; ++i) {
+    for (std::size_t k = 0; k < x.columns; ++k) y.row(i)[k] = cap * std::tanh(x.row(i)[k] / cap);
+  }
+  return y;
+}
+
 Table silu_multiply(ConstMatrix gate, ConstMatrix up) {
   Table y(gate.rows, gate.columns);
   for (std::size_t i = 0; i < gate.rows; ++i) {

@@ -32,6 +32,7 @@ Table dequantize(const WeightSource& weight);
 Table magnitudes(const WeightSource& weight);  // |scale * value| + |minimum| of each weight
 Table matmul(const WeightSource& weight, ConstMatrix x);
 Table norm(ConstMatrix x, std::span<const float> weight, double epsilon);
+Table soft_cap(double cap, ConstMatrix x);
 Table silu_multiply(ConstMatrix gate, ConstMatrix up);
 Table gelu_multiply(ConstMatrix gate, ConstMatrix up);
 

@@ -1,4 +1,5 @@
-// The verbs that treat rows one by one: embed, norm, add, scale, silu_multiply, gelu_multiply, rotate, append.
+// The verbs that treat rows one by one: embed, norm, add, scale, soft_cap, silu_multiply, gelu_multiply, rotate,
+// append.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -134,6 +135,19 @@ TEST_P(Rows, ScaleScalesAndAddRepeatsARowOfStrideZero) {
   for (std::size_t i = 0; i < y.values.size(); ++i) ASSERT_EQ(y.values[i], x.values[i] * 0.375f);
   backend_->add(*stream_, {bias.data(), 5, 37, 0}, y.view());
   for (std::size_t i = 0; i < y.values.size(); ++i) ASSERT_EQ(y.values[i], x.values[i] * 0.375f + bias[i % 37]);
+}
+
+TEST_P(Rows, SoftCapAgreesWithTheReference) {
+  for (const std::size_t columns : {1u, 16u, 33u, 1000u}) {
+    Dense x(3, columns, random_);
+    for (std::size_t i = 0; i < x.values.size(); ++i) x.values[i] *= i % 3 == 0 ? 1e-3f : 40.0f;
+    x.values.back() = -1e30f;
+    const reference::Table expected = reference::soft_cap(30.0, x.view());
+    backend_->soft_cap(*stream_, 30.0f, x.view());
+    for (std::size_t i = 0; i < x.values.size(); ++i) {
+      ASSERT_NEAR(x.values[i], expected.values[i], elementwise(std::abs(expected.values[i])));
+    }
+  }
 }
 
 TEST_P(Rows, RotateAgreesWithTheReferenceAtAnyPosition) {

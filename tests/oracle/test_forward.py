@@ -12,7 +12,7 @@ def log_softmax(logits):
 
 
 def test_agrees_with_llama_cpp_in_float32(model_path, recorded):
-    model = forward.Llama(model_path)
+    model = forward.Model(model_path)
     worst = 0.0
     for text in recorded.values():
         hidden, _ = model.hidden(text["ids"])
@@ -29,7 +29,7 @@ def test_agrees_with_llama_cpp_in_float32(model_path, recorded):
 def tiny(tmp_path_factory):
     path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
     tiny_gguf.write(path, tiny_gguf.Shape("Q4_1", 6, 2, 64))
-    return forward.Llama(path)
+    return forward.Model(path)
 
 
 IDS = [(7 * i * i + 3) % 259 for i in range(70)]
@@ -50,11 +50,11 @@ def keys_and_values(model, monkeypatch, store):
     """What attention ran over, [layers, 2, positions, kv_heads * head_dim], if each is first put through `store`."""
     kept = []
 
-    def attend(self, q, k, v, attend=forward.Llama.attend):
+    def attend(self, q, k, v, layer, attend=forward.Model.attend):
         kept.append([store(k), store(v)])
-        return attend(self, q, *kept[-1])
+        return attend(self, q, *kept[-1], layer)
 
-    monkeypatch.setattr(forward.Llama, "attend", attend)
+    monkeypatch.setattr(forward.Model, "attend", attend)
     model.hidden(IDS)
     monkeypatch.undo()
     return np.array(kept).reshape(model.layers, 2, len(IDS), -1)

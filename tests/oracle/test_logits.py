@@ -22,7 +22,7 @@ LENGTHS = [1, 17, 128, 513, 1500, 4000]
 
 @pytest.fixture(scope="module")
 def model(model_path):
-    return forward.Llama(model_path)
+    return forward.Model(model_path)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +69,21 @@ def test_logits_over_the_keys_and_values_stored_in_f16(model, model_path, docume
 def test_logits_of_every_weight_type_and_grouping_of_heads(tmp_path, our_logits, shape):
     path = tmp_path / "tiny.gguf"
     tiny_gguf.write(path, shape)
-    oracle = forward.Llama(path)
+    oracle = forward.Model(path)
     for length in (1, 129, 700):
         ids = [(7 * i * i + 3 * i + length) % oracle.vocabulary for i in range(length)]
         logits, _ = our_logits(path, ids, "f32")
         assert_close(oracle, oracle.hidden(ids)[0], ids, logits)
+
+
+@pytest.mark.parametrize("shape", tiny_gguf.FAMILIES + tiny_gguf.ROPE_SHAPES + tiny_gguf.TYPE_SHAPES, ids=str)
+def test_logits_of_every_architecture_rope_and_weight_type(tmp_path, our_logits, shape):
+    path = tmp_path / "tiny.gguf"
+    tiny_gguf.write(path, shape)
+    oracle = forward.Model(path)
+    ids = [(7 * i * i + 3 * i) % oracle.vocabulary for i in range(300)]
+    logits, _ = our_logits(path, ids, "f32")
+    assert_close(oracle, oracle.hidden(ids)[0], ids, logits)
 
 
 def test_log_probabilities_that_llama_cpp_recorded(model, model_path, recorded, our_logits):

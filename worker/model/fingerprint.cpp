@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <memory>
 #include <type_traits>
 #include <vector>
@@ -69,16 +70,42 @@ void add_value(Sha256& hash, const GgufValue& value) {
       value);
 }
 
+void add_attention(Sha256& hash, const LayerAttention& attention) {
+  hash.add_text(fmt::format("rope {} {:a} divisors", attention.rope.dims, attention.rope.base));
+  for (const double divisor : attention.rope.divisors) hash.add_number(divisor);
+  hash.add_text(fmt::format("turned {:a} window {}", attention.turned_query_scale, attention.window));
+}
+
+// What a plain Llama does not have. Of one there is nothing to hash, so its fingerprint tells nothing of these.
+void add_what_is_not_plain(Sha256& hash, const Hyperparameters& model) {
+  if (model.softmax_scale != 1.0f / std::sqrt(static_cast<float>(model.head_dim))) {
+    hash.add_text(fmt::format("softmax scale {:a}", model.softmax_scale));
+  }
+  if (model.attention_soft_cap != 0 || model.logit_soft_cap != 0) {
+    hash.add_text(fmt::format("soft caps {:a} {:a}", model.attention_soft_cap, model.logit_soft_cap));
+  }
+  if (!model.rope_scaling.empty() || model.full_attention.turned_query_scale != 1) {
+    add_attention(hash, model.full_attention);
+  }
+  for (std::uint32_t layer = 0; layer < model.layers; ++layer) {
+    if (!model.slides[layer]) continue;
+    hash.add_text(fmt::format("layer {} slides", layer));
+    add_attention(hash, model.sliding_attention);
+  }
+}
+
 }  // namespace
 
 std::string fingerprint_model(const Hyperparameters& model, const GgufFile& file) {
   Sha256 hash;
-  hash.add_text(model.architecture);
+  hash.add_text(model.architecture->name);
   hash.add_text(fmt::format("layers {} embedding {} feed_forward {} heads {}/{} head_dim {} vocabulary {} window {}",
                             model.layers, model.embedding, model.feed_forward, model.query_heads, model.kv_heads,
                             model.head_dim, model.vocabulary, model.context_length));
-  hash.add_text(fmt::format("epsilon {:a} rope {} {:a} {}", model.norm_epsilon, model.rope.dims, model.rope.base,
-                            static_cast<int>(model.rope.pairing)));
+  const kernels::Rope& rope = model.full_attention.rope;
+  hash.add_text(fmt::format("epsilon {:a} rope {} {:a} {}", model.norm_epsilon, rope.dims, rope.base,
+                            static_cast<int>(rope.pairing)));
+  add_what_is_not_plain(hash, model);
   std::vector<const GgufTensor*> tensors;
   for (const GgufTensor& tensor : file.tensors()) tensors.push_back(&tensor);
   std::sort(tensors.begin(), tensors.end(), [](const auto* a, const auto* b) { return a->name < b->name; });

@@ -3,15 +3,24 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "kernels/backend.h"
+#include "worker/model/architecture.h"
 #include "worker/model/gguf_file.h"
 
 namespace rotulus::worker {
 
+// How a layer attends.
+struct LayerAttention {
+  kernels::Rope rope;
+  float turned_query_scale = 1;  // of the entries of a query that turn (rope_scaling.h)
+  std::uint32_t window = 0;      // a row sees the last so many tokens, itself among them; 0: all
+};
+
 struct Hyperparameters {
-  std::string architecture;  // "llama"
-  std::string name;          // general.name, or the file's name
+  const Architecture* architecture = nullptr;
+  std::string name;  // general.name, or the file's name
   std::uint32_t layers = 0;
   std::uint32_t embedding = 0;  // width of a row
   std::uint32_t feed_forward = 0;
@@ -21,13 +30,22 @@ struct Hyperparameters {
   std::uint32_t vocabulary = 0;
   std::uint32_t context_length = 0;  // the trained window
   float norm_epsilon = 0;
-  kernels::Rope rope;
+  float softmax_scale = 0;
+  float attention_soft_cap = 0;  // of scores, 0: none
+  float logit_soft_cap = 0;      // of logits, 0: none
+  LayerAttention full_attention;
+  LayerAttention sliding_attention;
+  std::vector<bool> slides;  // [layers]
+  std::string rope_scaling;  // of full attention, for people; empty: none
+
+  const LayerAttention& attention_of(std::uint32_t layer) const {
+    return slides[layer] ? sliding_attention : full_attention;
+  }
 };
 
-// Errors: Error{unsupported} names a key that asks for what we do not compute, and the way out (an architecture, RoPE
-// scaling, experts, a sliding window, a file of several parts …). In the architecture's own name space every key that
-// is not known is refused: it may change the computation. Error{malformed_file} names a key that is missing or
-// contradicts another.
+// Errors: Error{unsupported} names a key that asks for what we do not compute, and the way out (an architecture, a RoPE
+// scaling, experts …). In the architecture's own name space every key that is not known is refused: it may change the
+// computation. Error{malformed_file} names a key that is missing or contradicts another.
 Hyperparameters read_hyperparameters(const GgufFile& file);
 
 }  // namespace rotulus::worker

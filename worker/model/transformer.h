@@ -36,10 +36,13 @@ class Transformer final {
  private:
   struct Scratch;
   void attention_half(const Layer& layer, std::uint32_t index, ContextAttention& attention);
+  void prepare_heads(const Layer& layer, const LayerAttention& attention);
   void feed_forward_half(const Layer& layer);
   kernels::ConstMatrix project_logits(const Rows& rows);
   // Each row by the product of its role.
-  void multiply(const kernels::PackedWeight& weight, kernels::ConstMatrix x, kernels::Matrix y);
+  void multiply(const Product& product, kernels::ConstMatrix x, kernels::Matrix y);
+  // In place; nothing where the family has no such norm.
+  void norm_if_any(const std::vector<float>& weight, kernels::Matrix x);
 
   const Model& model_;
   kernels::Backend& backend_;

@@ -133,7 +133,7 @@ class Dealer final {
 bool ring_is_cheaper(const GroupSetting& group, const RowGroup& rows) {
   std::size_t row_count = 0;
   for (const std::size_t count : rows.row_counts) row_count += count;
-  const double row_bytes = sizeof(float) * double(group.query_heads) * group.format.head_dim;
+  const double row_bytes = sizeof(float) * double(group.model.query_heads) * group.format.head_dim;
   const double gathered = 2 * row_bytes * double(row_count);
   const double ring = double(rows.blocks.size() * kBlockTokens) * double(group.format.token_bytes());
   return ring < gathered;

@@ -22,7 +22,7 @@ std::vector<std::byte> pack_nodes(const NodePartials& nodes, std::size_t first_r
 }
 
 void return_nodes(const GroupSetting& group, StepAttention::RowGroup& rows) {
-  const std::size_t heads = group.query_heads;
+  const std::size_t heads = group.model.query_heads;
   const std::size_t head_dim = group.format.head_dim;
   const std::uint32_t size = group.transport.size();
   const std::size_t own_rows = rows.row_counts[group.transport.rank()];
@@ -53,7 +53,7 @@ void return_nodes(const GroupSetting& group, StepAttention::RowGroup& rows) {
 }  // namespace
 
 void gather_queries(const GroupSetting& group, StepAttention::RowGroup& rows) {
-  const std::size_t width = std::size_t{group.query_heads} * group.format.head_dim;
+  const std::size_t width = std::size_t{group.model.query_heads} * group.format.head_dim;
   rows.all_positions.clear();
   for (const auto& positions : rows.positions) {
     rows.all_positions.insert(rows.all_positions.end(), positions.begin(), positions.end());
@@ -83,23 +83,24 @@ void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, s
     float* page_lse = nullptr;
     if (rows.votes) {
       rows.page_mass.push_back({own.piece(), {}});
-      rows.page_mass.back().page_lse.resize(count * group.query_heads * own.blocks().size() * kernels::kBlockPages);
+      rows.page_mass.back().page_lse.resize(count * group.model.query_heads * own.blocks().size() *
+                                            kernels::kBlockPages);
       page_lse = rows.page_mass.back().page_lse.data();
     }
-    attend_piece(group, stream, *own.piece(), own.blocks(), count, rows.all_queries.data(), rows.all_positions.data(),
-                 part, page_lse);
+    attend_piece(group, layer, stream, *own.piece(), own.blocks(), count, rows.all_queries.data(),
+                 rows.all_positions.data(), part, page_lse);
   }
   return_nodes(group, rows);
 }
 
 void take_votes(const GroupSetting& group, StepAttention::RowGroup& rows) {
-  std::vector<float> all(rows.all_positions.size() * group.query_heads);
+  std::vector<float> all(rows.all_positions.size() * group.model.query_heads);
   const std::vector<std::span<const std::byte>> send(rows.row_counts.size(), std::as_bytes(std::span(rows.lse)));
   std::vector<std::span<std::byte>> receive;
   float* to = all.data();
   for (const std::size_t count : rows.row_counts) {
-    receive.push_back(std::as_writable_bytes(std::span(to, count * group.query_heads)));
-    to += count * group.query_heads;
+    receive.push_back(std::as_writable_bytes(std::span(to, count * group.model.query_heads)));
+    to += count * group.model.query_heads;
   }
   exchange(group.transport, send, receive);
   if (rows.has_failed()) return;

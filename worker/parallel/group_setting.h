@@ -6,6 +6,7 @@
 #include "kernels/backend.h"
 #include "memory_store/kv_store.h"
 #include "protocol/error.h"
+#include "worker/model/hyperparameters.h"
 #include "worker/parallel/layout.h"
 #include "worker/parallel/transport.h"
 
@@ -16,11 +17,8 @@ struct GroupSetting {
   Transport& transport;
   kernels::Backend& backend;
   memory_store::KvStore& store;
+  const Hyperparameters& model;
   kernels::KvFormat format;
-  std::uint32_t query_heads = 0;
-  std::uint32_t layers = 0;
-  kernels::Rope rope;
-  float softmax_scale = 0;
   VolumeHolders holders;
 };
 

@@ -99,7 +99,8 @@ void KeyDelivery::summarize(const std::vector<ChunkLocation>& chunks, std::uint3
   const memory_store::BlockAddress address = landmark_address(chunks, layer, block);
   const std::uint32_t place = block - address.block;
   std::byte* landmarks = group_.store.block_for_writing(address) + place * kernels::landmark_block_bytes(group_.format);
-  group_.backend.summarize(stream, group_.format, group_.rope, std::int64_t{block} * kBlockTokens, keys, landmarks);
+  group_.backend.summarize(stream, group_.format, group_.model.attention_of(layer).rope,
+                           std::int64_t{block} * kBlockTokens, keys, landmarks);
   stream.wait();
   if (place + 1 == protocol::kBlocksPerStripe) group_.store.seal(address);
 }

@@ -63,7 +63,7 @@ Retrieval::Retrieval(const GroupSetting& group, const protocol::AttentionSpec& s
       chunks_(chunks),
       token_count_(token_count),
       window_(window),
-      selections_(group.layers) {
+      selections_(group.model.layers) {
   votes_.assign(protocol::ceil_div(token_count, kPageTokens), kNothing);
   if (spec.mode != protocol::AttentionMode::retrieval || !has_candidates(spec, token_count)) return;
   first_candidate_ = 1;
@@ -104,7 +104,7 @@ std::optional<AttentionFailure> Retrieval::select(std::uint32_t layer, std::size
   std::optional<AttentionFailure> failure;
   if (has_foreign_landmarks_) failure = fetch_landmarks(layer);
   std::vector<Batch> batches = make_batches();
-  const std::uint32_t heads = group_.query_heads;
+  const std::uint32_t heads = group_.model.query_heads;
   for (std::size_t row = 0; row < rows; row += kRowsPerPass) {
     const std::size_t count = std::min(kRowsPerPass, rows - row);
     for (Batch& batch : batches) {
@@ -173,13 +173,13 @@ std::optional<AttentionFailure> Retrieval::score(std::uint32_t layer, std::size_
     landmarks.push_back(pinned[stripe_of[i]] +
                         batch.blocks[i] % kBlocksPerStripe * kernels::landmark_block_bytes(group_.format));
   }
-  batch.scores.resize(group_.query_heads * rows * batch.blocks.size() * kPagesPerBlock);
-  batch.sums.resize(batch.runs.size() * group_.query_heads * rows);
+  batch.scores.resize(group_.model.query_heads * rows * batch.blocks.size() * kPagesPerBlock);
+  batch.sums.resize(batch.runs.size() * group_.model.query_heads * rows);
   kernels::ScoreTask task;
   task.kv_heads = group_.format.kv_heads;
-  task.query_heads = group_.query_heads;
+  task.query_heads = group_.model.query_heads;
   task.head_dim = group_.format.head_dim;
-  task.scale = group_.softmax_scale;
+  task.scale = group_.model.softmax_scale;
   task.rows = rows;
   task.queries = queries;
   task.landmarks = landmarks;

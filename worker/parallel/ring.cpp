@@ -80,7 +80,7 @@ void attend_by_ring(const GroupSetting& group, StepAttention::RowGroup& rows, st
         }
       }
       if (held.piece && !rows.has_failed()) {
-        attend_piece(group, stream, *held.piece, held.blocks, rows.row_counts[me], rows.query.data(),
+        attend_piece(group, layer, stream, *held.piece, held.blocks, rows.row_counts[me], rows.query.data(),
                      rows.positions[me].data(), rows.partials.add(held.piece->node, rows.row_counts[me]));
       }
       transport.wait(tickets, protocol::kExchangeTimeout);

@@ -34,8 +34,8 @@ StepAttention::RowGroup::RowGroup(const GroupSetting& group, std::vector<Attenti
       blocks(std::move(visible)),
       row_counts(group.transport.size()),
       positions(group.transport.size()),
-      partials(group.query_heads, group.format.head_dim),
-      own_nodes(group.query_heads, group.format.head_dim) {
+      partials(group.model.query_heads, group.format.head_dim),
+      own_nodes(group.model.query_heads, group.format.head_dim) {
   for (const Segment& segment : segments) {
     if (items.empty() || items.back() != segment.item) items.push_back(segment.item);
     const ItemRun& run = segment.run;
@@ -52,7 +52,7 @@ StepAttention::RowGroup::RowGroup(const GroupSetting& group, std::vector<Attenti
     layout = std::make_unique<Layout>(*all_items[items.front()].chunks, blocks, group.transport.size(), group.format,
                                       group.holders);
   }
-  const std::size_t local = row_counts[group.transport.rank()] * group.query_heads;
+  const std::size_t local = row_counts[group.transport.rank()] * group.model.query_heads;
   query.resize(local * group.format.head_dim);
   out.resize(query.size());
   lse.resize(local);
@@ -101,18 +101,20 @@ void LoadedPiece::pack(std::byte* into) const {
   for (std::size_t i = 0; i < blocks_.size(); ++i) std::memcpy(into + i * block_bytes_, blocks_[i].data, block_bytes_);
 }
 
-void attend_piece(const GroupSetting& group, kernels::Stream& stream, const Piece& piece,
+void attend_piece(const GroupSetting& group, std::uint32_t layer, kernels::Stream& stream, const Piece& piece,
                   std::span<const kernels::KvBlock> blocks, std::size_t row_count, const float* query,
                   const std::int64_t* positions, kernels::Partial into, float* page_lse) {
   if (row_count == 0) return;
   kernels::AttendTask task;
   task.format = group.format;
-  task.query_heads = group.query_heads;
+  task.query_heads = group.model.query_heads;
   task.rows = row_count;
   task.queries = query;
   task.positions = positions;
-  task.rope = group.rope;
-  task.scale = group.softmax_scale;
+  task.rope = group.model.attention_of(layer).rope;
+  task.scale = group.model.softmax_scale;
+  task.window = group.model.attention_of(layer).window;
+  task.soft_cap = group.model.attention_soft_cap;
   task.blocks = blocks;
   task.stripes = piece.stripes;
   task.nodes = {&piece.node, 1};

@@ -116,7 +116,7 @@ void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, s
 void take_votes(const GroupSetting& group, StepAttention::RowGroup& rows);
 
 // Attention of `row_count` rows over one piece into one node. page_lse: kernels::AttendTask.
-void attend_piece(const GroupSetting& group, kernels::Stream& stream, const Piece& piece,
+void attend_piece(const GroupSetting& group, std::uint32_t layer, kernels::Stream& stream, const Piece& piece,
                   std::span<const kernels::KvBlock> blocks, std::size_t row_count, const float* query,
                   const std::int64_t* positions, kernels::Partial into, float* page_lse = nullptr);
 

@@ -35,7 +35,7 @@ void StepAttention::attend(std::uint32_t layer, ConstMatrix query, Matrix key, C
       for (std::size_t row = 0; row < run.count; ++row) {
         positions[row] = run.first_position + static_cast<std::int64_t>(row);
       }
-      group_.backend.rotate(*stream_, group_.rope, group_.format.kv_heads, positions,
+      group_.backend.rotate(*stream_, group_.model.attention_of(layer).rope, group_.format.kv_heads, positions,
                             {key.row(run.local_row), run.count, key.columns, key.stride});
     }
   }
@@ -64,7 +64,7 @@ void StepAttention::append_to_tails(std::uint32_t layer, ConstMatrix key, ConstM
 }
 
 void StepAttention::attend_group(RowGroup& rows, std::uint32_t layer, ConstMatrix query, Matrix out) {
-  const std::size_t width = std::size_t{group_.query_heads} * group_.format.head_dim;
+  const std::size_t width = std::size_t{group_.model.query_heads} * group_.format.head_dim;
   for (const RowGroup::LocalRun& run : rows.local_runs) {
     std::memcpy(rows.query.data() + run.group_row * width, query.row(run.local_row), run.count * width * sizeof(float));
   }
@@ -106,7 +106,7 @@ void StepAttention::merge_rows(RowGroup& rows, std::uint32_t layer) {
     const auto parts = rows.partials.parts();
     kernels::MergeTask task;
     task.rows = row_count;
-    task.query_heads = group_.query_heads;
+    task.query_heads = group_.model.query_heads;
     task.head_dim = group_.format.head_dim;
     task.nodes = nodes;
     task.parts = parts;
@@ -121,7 +121,7 @@ void StepAttention::merge_rows(RowGroup& rows, std::uint32_t layer) {
 void StepAttention::attend_tail(RowGroup& rows, std::uint32_t layer) {
   std::fill(rows.tail_out.begin(), rows.tail_out.end(), 0.0f);
   std::fill(rows.tail_lse.begin(), rows.tail_lse.end(), -std::numeric_limits<float>::infinity());
-  const std::size_t width = std::size_t{group_.query_heads} * group_.format.head_dim;
+  const std::size_t width = std::size_t{group_.model.query_heads} * group_.format.head_dim;
   for (const RowGroup::LocalRun& run : rows.local_runs) {
     Tail* tail = items_[run.item].tail;
     if (!tail) continue;
@@ -141,10 +141,10 @@ void StepAttention::attend_tail(RowGroup& rows, std::uint32_t layer) {
           std::min<std::uint32_t>(kBlocksPerStripe, static_cast<std::uint32_t>(piece.blocks.size()) - first);
       piece.stripes.push_back({0, first, count});
     }
-    attend_piece(
-        group_, *stream_, piece, piece.blocks, run.count, rows.query.data() + run.group_row * width,
-        rows.positions[group_.transport.rank()].data() + run.group_row,
-        {rows.tail_out.data() + run.group_row * width, rows.tail_lse.data() + run.group_row * group_.query_heads});
+    attend_piece(group_, layer, *stream_, piece, piece.blocks, run.count, rows.query.data() + run.group_row * width,
+                 rows.positions[group_.transport.rank()].data() + run.group_row,
+                 {rows.tail_out.data() + run.group_row * width,
+                  rows.tail_lse.data() + run.group_row * group_.model.query_heads});
   }
 }
 

@@ -63,6 +63,14 @@ void gelu_multiply(const float* gate, const float* up, std::size_t count, float*
   });
 }
 
+void soft_cap(float cap, std::size_t count, float* x) {
+  const __m512 caps = _mm512_set1_ps(cap);
+  for_vectors(count, [&](std::size_t i, __mmask16 mask) {
+    const __m512 share = _mm512_div_ps(_mm512_maskz_loadu_ps(mask, x + i), caps);
+    _mm512_mask_storeu_ps(x + i, mask, _mm512_mul_ps(caps, tanh_any(share)));
+  });
+}
+
 // sincos_double of sincos.h, eight angles at once, operation for operation.
 void rope_table(double position, const double* inverse_frequencies, std::size_t pairs, float* cosines, float* sines) {
   for (std::size_t j = 0; j < pairs; j += 8) {

@@ -13,6 +13,7 @@ const KernelTable& avx512_kernels() {
       .add = avx512::add,
       .silu_multiply = avx512::silu_multiply,
       .gelu_multiply = avx512::gelu_multiply,
+      .soft_cap = avx512::soft_cap,
       .rope_table = avx512::rope_table,
       .rotate = avx512::rotate,
       .encode_f16 = avx512::encode_f16,

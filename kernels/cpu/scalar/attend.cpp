@@ -55,8 +55,7 @@ void widen(const FoldStripe& fold, float* keys, float* values) {
 // cap tanh(score / cap); the exponential's error is far below a float's.
 float capped(float score, float cap) {
   if (cap == 0) return score;
-  const double twice = 2.0 * static_cast<double>(score) / cap;
-  return static_cast<float>(cap * (1.0 - 2.0 / (1.0 + exp_double(twice))));
+  return static_cast<float>(cap * tanh_double(static_cast<double>(score) / cap));
 }
 
 // The scores of one row head; returns the largest (-inf where none is seen).

@@ -30,6 +30,12 @@ void gelu_multiply(const float* gate, const float* up, std::size_t count, float*
   }
 }
 
+void soft_cap(float cap, std::size_t count, float* x) {
+  for (std::size_t i = 0; i < count; ++i) {
+    x[i] = static_cast<float>(cap * tanh_double(static_cast<double>(x[i]) / cap));
+  }
+}
+
 void rope_table(double position, const double* inverse_frequencies, std::size_t pairs, float* cosines, float* sines) {
   for (std::size_t j = 0; j < pairs; ++j) {
     const SinCos turned = sincos_double(position * inverse_frequencies[j]);

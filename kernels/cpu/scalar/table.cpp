@@ -13,6 +13,7 @@ const KernelTable& scalar_kernels() {
       .add = scalar::add,
       .silu_multiply = scalar::silu_multiply,
       .gelu_multiply = scalar::gelu_multiply,
+      .soft_cap = scalar::soft_cap,
       .rope_table = scalar::rope_table,
       .rotate = scalar::rotate,
       .encode_f16 = scalar::encode_f16,
