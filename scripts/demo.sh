@@ -25,7 +25,7 @@ work=$PWD/build/demo
 store=$work/store
 rm -rf "$work"
 mkdir -p "$work"
-model=$(find models/ -name '*.gguf' | sort | head -n 1)
+model=$(find models/ -name 'SmolLM2*.gguf' | sort | head -n 1)
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 export ROTULUS_URL=http://127.0.0.1:$port
 rotulus=build/release/bin/rotulus

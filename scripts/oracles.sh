@@ -19,7 +19,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   printf '%s\n' "$wanted" >"$stamp"
 fi
 
-models=("${ROTULUS_MODEL:-}" models/*.gguf)
+models=("${ROTULUS_MODEL:-}" models/SmolLM2*.gguf)
 [ -n "${models[0]}" ] || models=("${models[@]:1}")
 [ -e "${models[0]}" ] || { say "no model in models/: run scripts/setup.sh first"; exit 1; }
 

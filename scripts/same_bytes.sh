@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 program=build/release/bin/rotulus-same-bytes
-model=${ROTULUS_MODEL:-$(ls models/*.gguf | head -n 1)}
+model=${ROTULUS_MODEL:-$(ls models/SmolLM2*.gguf | head -n 1)}
 store=$(mktemp -d)
 trap 'rm -rf "$store"' EXIT
 [ -x "$program" ] || { echo "no $program: run scripts/build.sh release all" >&2; exit 2; }

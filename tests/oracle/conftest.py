@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def model_path():
     if os.environ.get("ROTULUS_MODEL"):
         return pathlib.Path(os.environ["ROTULUS_MODEL"])
-    found = sorted((ROOT / "models").glob("*.gguf"))
+    found = sorted((ROOT / "models").glob("SmolLM2*.gguf"))
     assert found, "no model in models/: run scripts/setup.sh, or set ROTULUS_MODEL to a GGUF file"
     return found[0]
 

@@ -168,10 +168,13 @@ class Model:
         else:
             gate, up = self.product(block + "ffn_gate", rows), self.product(block + "ffn_up", rows)
         if self.family.gelu:
-            gate = gate / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (gate + 0.044715 * gate ** 3)))
+            gate = self.gelu(gate)
         else:
             gate = gate / (1 + np.exp(-gate))
         return self.product(block + "ffn_down", self.touch(gate * up))
+
+    def gelu(self, x):
+        return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))
 
     def logits(self, hidden):
         """Yields (first position, logits of CHUNK positions)."""

@@ -1,4 +1,8 @@
 """The oracle itself: it agrees with an engine that it shares no line with, and it tells of what it is meant to tell."""
+import hashlib
+import json
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -23,6 +27,35 @@ def test_agrees_with_llama_cpp_in_float32(model_path, recorded):
             worst = max(worst, max(abs(true[token] - value) for token, value in top))
     print(f"largest difference of a log-probability: {worst:.2e}")
     assert worst <= 1e-3
+
+
+@pytest.fixture(scope="module")
+def recorded_families():
+    return json.loads((pathlib.Path(__file__).parent / "recorded/families.json").read_text())["models"]
+
+
+def gelu_of_llama_cpp(model, x, gelu=forward.Model.gelu):
+    """From a table of float16, of an argument in float16."""
+    rounded = lambda x: x.astype(np.float32).astype(np.float16).astype(np.float64)
+    return np.where(x <= -10, 0.0, np.where(x >= 10, x, rounded(gelu(model, rounded(x)))))
+
+
+@pytest.mark.parametrize("shape", tiny_gguf.FAMILIES + tiny_gguf.ROPE_SHAPES, ids=str)
+def test_agrees_with_llama_cpp_in_every_architecture_and_rope(tmp_path, monkeypatch, recorded_families, shape):
+    if str(shape) not in recorded_families:
+        pytest.skip("llama.cpp does not read such a file, or not all of it")
+    entry = recorded_families[str(shape)]
+    path = tmp_path / "tiny.gguf"
+    tiny_gguf.write(path, shape)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"], "not the model that was recorded"
+    monkeypatch.setattr(forward.Model, "gelu", gelu_of_llama_cpp)
+    model = forward.Model(path)
+    hidden, _ = model.hidden(tiny_gguf.ids(300))
+    _, logits = next(model.logits(hidden[list(map(int, entry["top"]))]))
+    differences = [abs(log_softmax(row)[token] - value)
+                   for row, top in zip(logits, entry["top"].values()) for token, value in top]
+    print(f"largest difference of a log-probability: {max(differences):.2e}")
+    assert max(differences) <= 1e-3
 
 
 @pytest.fixture(scope="module")

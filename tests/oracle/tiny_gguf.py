@@ -234,6 +234,10 @@ def write(path, shape, seed=1):
     writer.file.close()
 
 
+def ids(count, salt=0):
+    return [(7 * i * i + 3 * i + salt) % len(vocabulary()[0]) for i in range(count)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out")

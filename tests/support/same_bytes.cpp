@@ -73,7 +73,8 @@ std::vector<TokenId> make_prompt(std::size_t count, std::uint32_t vocabulary) {
     state = state * 6364136223846793005ull + 1442695040888963407ull;
     // Runs of common tokens with rare ones between them, as text has.
     const std::uint64_t draw = state >> 33;
-    ids.push_back(static_cast<TokenId>(draw % 5 == 0 ? 100 + draw % (vocabulary - 100) : 100 + draw % 1500));
+    const std::uint64_t common = std::min(1500u, vocabulary - 100);
+    ids.push_back(static_cast<TokenId>(draw % 5 == 0 ? 100 + draw % (vocabulary - 100) : 100 + draw % common));
   }
   return ids;
 }

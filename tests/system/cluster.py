@@ -15,8 +15,8 @@ DEADLINE_S = int(os.environ.get("ROTULUS_DEADLINE_S", "120"))  # of every wait; 
 
 def model_path():
     given = os.environ.get("ROTULUS_MODEL")
-    found = [pathlib.Path(given)] if given else sorted((ROOT / "models").glob("*.gguf"))
-    assert found, "no models/*.gguf: run scripts/setup.sh, or set ROTULUS_MODEL"
+    found = [pathlib.Path(given)] if given else sorted((ROOT / "models").glob("SmolLM2*.gguf"))
+    assert found, "no models/SmolLM2*.gguf: run scripts/setup.sh, or set ROTULUS_MODEL"
     return found[0]
 
 

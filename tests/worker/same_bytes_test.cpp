@@ -7,6 +7,8 @@
 #include <set>
 
 #include "tests/support/model_file.h"
+#include "tests/support/tiny_model.h"
+#include "worker/model/tokenizer/byte_alphabet.h"
 
 namespace rotulus::testing {
 namespace {
@@ -96,6 +98,49 @@ TEST(SameBytes, HoldForALongPromptStreamedFromDisk) {
                      .step_tokens = 300,
                      .restart = true});
 }
+
+// A tiny model that speaks bytes; its windows are crossed within a hundred tokens.
+GgufBuilder tiny_family(const std::string& architecture, std::uint32_t window) {
+  std::vector<std::string> tokens;
+  for (int byte = 0; byte < 256; ++byte) {
+    tokens.push_back(worker::tokenizer::spell_byte(static_cast<std::uint8_t>(byte)));
+  }
+  tokens.emplace_back("<|im_end|>");
+  GgufBuilder file =
+      tiny_model({.architecture = architecture, .layers = 6, .vocabulary = static_cast<std::uint32_t>(tokens.size())});
+  file.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "smollm");
+  file.strings("tokenizer.ggml.tokens", tokens).strings("tokenizer.ggml.merges", {});
+  file.u32("tokenizer.ggml.eos_token_id", 256);
+  if (window > 0) file.u32(architecture + ".attention.sliding_window", window);
+  return file;
+}
+
+class SameBytesOfArchitecture : public ::testing::TestWithParam<std::pair<const char*, std::uint32_t>> {};
+
+TEST_P(SameBytesOfArchitecture, HoldForAnyRanksAndAfterARestart) {
+  const TemporaryModel model(tiny_family(GetParam().first, GetParam().second), GetParam().first);
+  const auto run = [&](const SameBytesRun& run) {
+    return run_same_bytes(run, model.path(), std::filesystem::temp_directory_path());
+  };
+  constexpr std::size_t kPrompt = 700;
+  const SameBytesResult want = run({.prompt_tokens = kPrompt});
+  for (const SameBytesRun& changed :
+       {SameBytesRun{.prompt_tokens = kPrompt, .ranks = 2, .step_tokens = 37},
+        SameBytesRun{.prompt_tokens = kPrompt, .ranks = 3, .threads = 2, .strategy = Strategy::ring},
+        SameBytesRun{.prompt_tokens = kPrompt, .ranks = 3, .batch = 3, .strategy = Strategy::gathered},
+        SameBytesRun{.prompt_tokens = kPrompt, .ranks = 3, .restart = true, .restart_ranks = 1},
+        SameBytesRun{.prompt_tokens = kPrompt, .restart = true}}) {
+    const SameBytesResult got = run(changed);
+    EXPECT_EQ(got.logits_hash, want.logits_hash) << changed.name();
+    EXPECT_EQ(got.tokens, want.tokens) << changed.name();
+    EXPECT_EQ(got.tokens_recomputed, 0u) << changed.name();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, SameBytesOfArchitecture,
+                         ::testing::Values(std::pair("llama", 48u), std::pair("qwen2", 0u), std::pair("qwen3", 0u),
+                                           std::pair("gemma2", 64u), std::pair("gemma3", 80u), std::pair("phi3", 0u)),
+                         [](const auto& info) { return std::string(info.param.first); });
 
 }  // namespace
 }  // namespace rotulus::testing
