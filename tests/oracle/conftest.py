@@ -19,6 +19,13 @@ def model_path():
 
 
 @pytest.fixture(scope="session")
+def gemma_path():
+    path = ROOT / "models/gemma-3-270m-q4_k_m.gguf"
+    assert path.exists(), f"{path} is missing: run scripts/setup.sh"
+    return path
+
+
+@pytest.fixture(scope="session")
 def recorded():
     """By text: {"ids": [...], "top": {position: [[token, log-probability], ...]}}."""
     return json.loads((ROOT / "tests/oracle/recorded/logprobs.json").read_text())["texts"]
@@ -30,11 +37,11 @@ def our_logits(tmp_path):
     program = ROOT / "build/release/bin/rotulus-logits"
     assert program.exists(), f"{program} is missing: run scripts/build.sh release all"
 
-    def run(model, ids, kv_type):
+    def run(model, ids, kv_type, *options):
         (tmp_path / "ids.json").write_text(json.dumps(ids))
         logits, stored = tmp_path / "logits.f32", tmp_path / "kv.bin"
         subprocess.run([program, "-m", model, "--ids", tmp_path / "ids.json", "--kv-type", kv_type,
-                        "--logits", logits, "--kv", stored], check=True, timeout=600)
+                        "--logits", logits, "--kv", stored, *options], check=True, timeout=600)
         return logits, stored
 
     return run

@@ -60,8 +60,7 @@ def log_softmax(logits):
 
 
 def record(engine, text):
-    add_bos = engine.metadata.get("tokenizer.ggml.add_bos_token") == "true"
-    ids = engine.tokenize(text.encode(), add_bos=add_bos, special=True)
+    ids = engine.tokenize(text.encode(), add_bos=False, special=True)
     engine.reset()
     engine.eval(ids)
     last = len(ids) - 1
@@ -73,8 +72,10 @@ def record(engine, text):
     return {"ids": ids, "top": positions}
 
 
-def print_record(model, name):
-    """Of the model's file, as `name`.json."""
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    model = pathlib.Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         path = str(pathlib.Path(folder) / "f32.gguf")
         to_f32.rewrite(model, path)
@@ -83,7 +84,7 @@ def print_record(model, name):
         recorded = {name: record(engine, text) for name, text in texts().items()}
     header = {
         "what": "top log-probabilities (natural log) of the next token, by position; float32 on dequantized weights",
-        "command": f"python tests/oracle/record_{name}.py models/{model.name} > tests/oracle/recorded/{name}.json",
+        "command": f"python tests/oracle/record_logprobs.py models/{model.name} > tests/oracle/recorded/logprobs.json",
         "engine": f"llama-cpp-python {llama_cpp.__version__}",
         "model": model.name,
     }
@@ -92,6 +93,4 @@ def print_record(model, name):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    print_record(pathlib.Path(sys.argv[1]), "logprobs")
+    main()

@@ -65,6 +65,20 @@ def test_logits_over_the_keys_and_values_stored_in_f16(model, model_path, docume
     assert_close(model, hidden, ids, logits, stored)
 
 
+@pytest.mark.parametrize("length", [64, 768, 4096])
+def test_logits_of_gemma_across_its_windows_of_512(gemma_path, our_logits, length):
+    """Of some tokens of a vocabulary of 262,144; 4096 of all its logits would be 4 GB."""
+    oracle = forward.Model(gemma_path)
+    random = np.random.default_rng(length)
+    ids = [2, *(int(token) for token in random.integers(1000, 20000, length - 1))]  # 2: BOS
+    logits, _ = our_logits(gemma_path, ids, "f32", "--last")
+    positions = [min(end, length) - 1 for end in range(256, length + 256, 256)]
+    hidden = oracle.hidden(ids)[0][positions]
+    distances = forward.relative_distances(oracle, hidden, forward.read_logits(logits, len(hidden), oracle.vocabulary))
+    print(f"{length} tokens: largest relative L2 {distances.max():.2e} at position {positions[distances.argmax()]}")
+    assert distances.max() <= LARGEST_DISTANCE
+
+
 @pytest.mark.parametrize("shape", tiny_gguf.SHAPES, ids=str)
 def test_logits_of_every_weight_type_and_grouping_of_heads(tmp_path, our_logits, shape):
     path = tmp_path / "tiny.gguf"

@@ -1,9 +1,10 @@
 // rotulus-logits: the logits of all positions of a prompt, and the keys and values as they were stored, for oracles.
 //
-//   rotulus-logits -m MODEL --ids IDS.json [--kv-type f16] [--isa automatic] --logits OUT.f32 [--kv OUT.bin]
+//   rotulus-logits -m MODEL --ids IDS.json [--kv-type f16] [--isa automatic] [--last] --logits OUT.f32 [--kv OUT.bin]
 //
-// OUT.f32: float32 [positions][vocabulary]. OUT.bin: float32 [layers][2][positions][kv_heads * head_dim], keys
-// (rotated, as stored) then values. The prompt runs as a document does: prefill in steps, through the store.
+// OUT.f32: float32 [positions][vocabulary]; with --last only those of the last position of each 256 tokens. OUT.bin:
+// float32 [layers][2][positions][kv_heads * head_dim], keys (rotated, as stored) then values. The prompt runs as a
+// document does: prefill in steps, through the store.
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
@@ -30,6 +31,7 @@ constexpr std::size_t kStepRows = 256;
 
 struct Arguments {
   std::string model, ids, logits, kv, kv_type = "f16", isa = "automatic", store;
+  bool last = false;
 };
 
 std::vector<protocol::TokenId> read_ids(const std::string& path) {
@@ -110,7 +112,7 @@ int run(const Arguments& arguments) {
       item.first_position = first;
       item.tokens.assign(ids.begin() + static_cast<std::ptrdiff_t>(first),
                          ids.begin() + static_cast<std::ptrdiff_t>(std::min(ids.size(), first + kStepRows)));
-      item.logits = worker::LogitRows::all;
+      item.logits = arguments.last ? worker::LogitRows::last : worker::LogitRows::all;
       plan.items = {item};
       const worker::StepReport report = engine.execute(plan);
       if (!report.failures.empty()) throw std::runtime_error(report.failures.front().message);
@@ -133,6 +135,7 @@ int main(int argc, char** argv) {
   app.add_option("--kv", arguments.kv, "Output, float32 [layers][2][positions][kv_heads * head_dim]");
   app.add_option("--kv-type", arguments.kv_type, "how keys and values are stored")
       ->check(CLI::IsMember({"f16", "f32", "bf16", "int8", "int4"}));
+  app.add_flag("--last", arguments.last, "Only the last position of each 256 tokens");
   app.add_option("--isa", arguments.isa, "automatic, scalar, avx2, avx512");
   CLI11_PARSE(app, argc, argv);
   try {

@@ -1,6 +1,9 @@
 // A GGUF file (v2 or v3), memory-mapped and checked: every length, count, offset, alignment and type is verified
 // against the file's size before it is used, so that nothing read later can leave the file.
 //
+// A model may be split into parts, "…-00001-of-00003.gguf" and so on: opening the first opens all, which are then one
+// file with the metadata of the first and the tensors of all.
+//
 // Threads: immutable after open; safe anywhere. Lifetime: views point into the mapping and die with the GgufFile.
 // Errors:  Error{malformed_file} says what is wrong at which byte; Error{unsupported} names what we do not read;
 //          Error{not_found, unavailable} where the file cannot be opened. A malformed file allocates at most 64 MiB.
@@ -45,8 +48,9 @@ class GgufFile final {
   ~GgufFile();
 
   std::uint32_t version() const;
+  std::uint64_t bytes() const;  // of all parts on disk
   const std::map<std::string_view, GgufValue>& metadata() const;
-  std::span<const GgufTensor> tensors() const;  // in file order
+  std::span<const GgufTensor> tensors() const;  // in file order, part after part
   const GgufTensor* find_tensor(std::string_view name) const;
 
   // Typed look-ups. `require_*` throw Error{malformed_file} naming the key when it is absent or of another type.

@@ -101,9 +101,6 @@ void refuse_other_files(const GgufFile& file) {
   if (const auto type = file.find_string("general.type"); type && *type != "model") {
     refuse_key("general.type", "a file of type " + quote(*type), "use the file of the model itself");
   }
-  if (const auto parts = file.find_unsigned("split.count"); parts && *parts > 1) {
-    refuse_key("split.count", fmt::format("a model in {} files", *parts), "merge them into one GGUF file");
-  }
   if (const auto version = file.find_unsigned("general.quantization_version"); version && *version != 2) {
     refuse_key("general.quantization_version", fmt::format("quantization version {}", *version),
                "quantize the model anew");

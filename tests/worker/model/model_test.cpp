@@ -3,11 +3,8 @@
 #include "worker/model/model.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <string>
 #include <utility>
@@ -15,7 +12,7 @@
 
 #include "protocol/error.h"
 #include "tests/support/model_file.h"
-#include "tests/support/tiny_llama.h"
+#include "tests/support/tiny_model.h"
 
 namespace rotulus::worker {
 namespace {
@@ -24,27 +21,12 @@ using protocol::Error;
 using protocol::ErrorCode;
 using testing::GgufBuilder;
 using testing::GgufType;
-using testing::tiny_llama;
-using testing::TinyLlama;
-
-// A file that is gone with the test.
-class ModelFile final {
- public:
-  explicit ModelFile(const GgufBuilder& builder) {
-    path_ = std::filesystem::path(::testing::TempDir()) / ("tiny-" + std::to_string(::getpid()) + ".gguf");
-    const auto bytes = builder.build();
-    std::ofstream(path_, std::ios::binary)
-        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  }
-  ~ModelFile() { std::filesystem::remove(path_); }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using testing::TemporaryModel;
+using testing::tiny_model;
+using testing::TinyModel;
 
 std::unique_ptr<Model> load(const GgufBuilder& builder) {
-  const ModelFile file(builder);
+  const TemporaryModel file(builder);
   const auto backend = kernels::make_cpu_backend(kernels::Isa::scalar, 1);
   return load_model(file.path(), *backend);  // the mapping outlives the name
 }
@@ -75,7 +57,7 @@ void expect_packed(kernels::Backend& backend, const Model& model, const kernels:
 }
 
 TEST(Model, ReadsTheNumbersOfTheFile) {
-  const auto model = load(tiny_llama());
+  const auto model = load(tiny_model());
   const Hyperparameters& numbers = model->hyperparameters;
   EXPECT_EQ(numbers.architecture->name, "llama");
   EXPECT_EQ(numbers.name, "tiny");
@@ -100,7 +82,7 @@ TEST(Model, ReadsTheNumbersOfTheFile) {
 }
 
 TEST(Model, PacksEveryWeightInItsPlace) {
-  const ModelFile file(tiny_llama());
+  const TemporaryModel file(tiny_model());
   const auto backend = kernels::make_cpu_backend(kernels::Isa::scalar, 1);
   const auto model = load_model(file.path(), *backend);
   for (std::size_t i = 0; i < model->layers.size(); ++i) {
@@ -122,7 +104,7 @@ TEST(Model, PacksEveryWeightInItsPlace) {
 }
 
 TEST(Model, TakesTheEmbeddingsForAHeadThatIsAbsent) {
-  const ModelFile file(tiny_llama({.is_tied = true}));
+  const TemporaryModel file(tiny_model({.is_tied = true}));
   const auto backend = kernels::make_cpu_backend(kernels::Isa::scalar, 1);
   const auto model = load_model(file.path(), *backend);
   expect_packed(*backend, *model, *model->head.weight, "token_embd.weight");
@@ -130,17 +112,17 @@ TEST(Model, TakesTheEmbeddingsForAHeadThatIsAbsent) {
 
 TEST(Model, LoadsEveryWeightTypeAndHeadGrouping) {
   for (const std::uint32_t type : {0u, 1u, 30u, 8u, 2u, 3u, 6u, 7u, 20u, 39u}) {
-    const auto model = load(tiny_llama({.type = GgmlType{type}}));
+    const auto model = load(tiny_model({.type = GgmlType{type}}));
     EXPECT_EQ(model->embeddings.type, find_weight_type(GgmlType{type}));
   }
   for (const std::uint32_t type : {10u, 11u, 12u, 13u, 14u, 23u}) {  // blocks of 256
     const auto model =
-        load(tiny_llama({.embedding = 256, .feed_forward = 512, .query_heads = 16, .type = GgmlType{type}}));
+        load(tiny_model({.embedding = 256, .feed_forward = 512, .query_heads = 16, .type = GgmlType{type}}));
     EXPECT_EQ(model->embeddings.type, find_weight_type(GgmlType{type}));
   }
   for (const auto& [query_heads, kv_heads] : {std::pair(4u, 4u), std::pair(6u, 2u), std::pair(16u, 1u)}) {
     const auto model =
-        load(tiny_llama({.query_heads = query_heads, .kv_heads = kv_heads}).u32("llama.attention.key_length", 16));
+        load(tiny_model({.query_heads = query_heads, .kv_heads = kv_heads}).u32("llama.attention.key_length", 16));
     EXPECT_EQ(model->layers[0].query.weight->rows(), 16 * query_heads);
     EXPECT_EQ(model->layers[0].key.weight->rows(), 16 * kv_heads);
   }
@@ -163,33 +145,33 @@ TEST(Model, FingerprintsTellFilesApart) {
     tokens[0] = first;
     return builder.strings("tokenizer.ggml.tokens", tokens);
   };
-  const auto original = load(with_tokens(tiny_llama(), "a"));
+  const auto original = load(with_tokens(tiny_model(), "a"));
   EXPECT_EQ(original->fingerprint.size(), 64u);
-  EXPECT_EQ(original->fingerprint, load(with_tokens(tiny_llama(), "a"))->fingerprint);
+  EXPECT_EQ(original->fingerprint, load(with_tokens(tiny_model(), "a"))->fingerprint);
 
-  for (const auto& tensor_of_file : tiny_llama().tensors) {
-    GgufBuilder builder = with_tokens(tiny_llama(), "a");
+  for (const auto& tensor_of_file : tiny_model().tensors) {
+    GgufBuilder builder = with_tokens(tiny_model(), "a");
     tensor(builder, tensor_of_file.name).data.back() ^= std::byte{1};
     const auto changed = load(builder);
     EXPECT_NE(changed->fingerprint, original->fingerprint) << tensor_of_file.name;
     EXPECT_EQ(changed->tokenizer_fingerprint, original->tokenizer_fingerprint);
   }
   for (const char* key : {"llama.context_length", "llama.rope.dimension_count"}) {
-    GgufBuilder builder = with_tokens(tiny_llama(), "a");
+    GgufBuilder builder = with_tokens(tiny_model(), "a");
     set_u32(builder, key, 8);
     EXPECT_NE(load(builder)->fingerprint, original->fingerprint) << key;
   }
-  const auto other_tokens = load(with_tokens(tiny_llama(), "b"));
+  const auto other_tokens = load(with_tokens(tiny_model(), "b"));
   EXPECT_EQ(other_tokens->fingerprint, original->fingerprint);
   EXPECT_NE(other_tokens->tokenizer_fingerprint, original->tokenizer_fingerprint);
 }
 
 // The order of the tensors and a new name are no other model.
 TEST(Model, FingerprintsIgnoreWhatChangesNothing) {
-  GgufBuilder builder = tiny_llama();
+  GgufBuilder builder = tiny_model();
   std::reverse(builder.tensors.begin(), builder.tensors.end());
   builder.string("general.description", "the same model");
-  EXPECT_EQ(load(builder)->fingerprint, load(tiny_llama())->fingerprint);
+  EXPECT_EQ(load(builder)->fingerprint, load(tiny_model())->fingerprint);
 }
 
 struct Refusal {
@@ -302,7 +284,7 @@ std::vector<Refusal> unsupported_features() {
       {"PartOfAModel",
        [](auto& file) { file.number("split.count", GgufType::u16, std::uint16_t{3}); },
        kUnsupported,
-       {"\"split.count\"", "3 files", "merge"}},
+       {"\"split.count\"", "3 files", "-00001-of-00003.gguf"}},
       {"Adapter",
        [](auto& file) { file.string("general.type", "adapter"); },
        kUnsupported,
@@ -392,7 +374,7 @@ std::vector<Refusal> contradictions() {
 class RefusedModel : public ::testing::TestWithParam<Refusal> {};
 
 TEST_P(RefusedModel, IsRefusedByName) {
-  GgufBuilder builder = tiny_llama();
+  GgufBuilder builder = tiny_model();
   GetParam().change(builder);
   try {
     load(builder);
@@ -414,7 +396,7 @@ INSTANTIATE_TEST_SUITE_P(Contradiction, RefusedModel, ::testing::ValuesIn(contra
 
 // A key that says that a feature is off is no reason to refuse.
 TEST(Model, LoadsAFileThatSaysWhatItDoesNotUse) {
-  GgufBuilder builder = tiny_llama();
+  GgufBuilder builder = tiny_model();
   builder.string("llama.rope.scaling.type", "none").u32("llama.expert_count", 0);
   builder.u32("llama.attention.sliding_window", 0);
   EXPECT_EQ(load(builder)->hyperparameters.layers, 2u);
