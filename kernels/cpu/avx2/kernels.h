@@ -15,6 +15,7 @@ void norm(const float* x, const float* weight, float epsilon, std::size_t count,
 void add(const float* x, std::size_t count, float* into);
 void silu_multiply(const float* gate, const float* up, std::size_t count, float* y);
 void gelu_multiply(const float* gate, const float* up, std::size_t count, float* y);
+void soft_cap(float cap, std::size_t count, float* x);
 void rope_table(double position, const double* inverse_frequencies, std::size_t pairs, float* cosines, float* sines);
 void rotate(const Rotation& rotation, const float* x, float* y);
 void encode_f16(const float* x, std::size_t count, std::uint16_t* y);

@@ -67,6 +67,15 @@ void gelu_multiply(const float* gate, const float* up, std::size_t count, float*
       });
 }
 
+void soft_cap(float cap, std::size_t count, float* x) {
+  const Floats caps = Simd::all(cap);
+  for_vectors(
+      count, [&](std::size_t i, Simd::Lanes lanes) __attribute__((always_inline)) {
+        const Floats share = Simd::div(Simd::load(lanes, x + i), caps);
+        Simd::store(lanes, x + i, Simd::mul(caps, Simd::tanh(share)));
+      });
+}
+
 void rope_table(double position, const double* inverse_frequencies, std::size_t pairs, float* cosines, float* sines) {
   for (std::size_t j = 0; j < pairs; ++j) {
     const SinCos turned = sincos_double(position * inverse_frequencies[j]);

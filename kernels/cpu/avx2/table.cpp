@@ -13,6 +13,7 @@ const KernelTable& avx2_kernels() {
       .add = avx2::add,
       .silu_multiply = avx2::silu_multiply,
       .gelu_multiply = avx2::gelu_multiply,
+      .soft_cap = avx2::soft_cap,
       .rope_table = avx2::rope_table,
       .rotate = avx2::rotate,
       .encode_f16 = avx2::encode_f16,
