@@ -22,6 +22,7 @@
 #include <future>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "protocol/error.h"
 #include "protocol/framing.h"
@@ -115,6 +116,7 @@ struct ControlLink::State {
   protocol::Epoch epoch;
   std::deque<std::vector<std::byte>> outgoing;
   std::size_t outgoing_bytes = 0;
+  bool is_writing = false;         // write_next() is posted or under way; it alone takes from outgoing, one at a time
   std::size_t incoming_bytes = 0;  // handed on, and not yet taken or handled
   std::deque<Received> work;
   std::uint64_t work_taken = 0;
@@ -300,14 +302,15 @@ void ControlLink::State::enqueue(std::vector<std::byte> frame) {
   if (is_lost) return;
   outgoing_bytes += frame.size();
   outgoing.push_back(std::move(frame));
-  if (outgoing.size() == 1) asio::post(io, [this] { write_next(); });
+  if (!std::exchange(is_writing, true)) asio::post(io, [this] { write_next(); });
 }
 
 // A peer that takes no byte of a frame for a lease is lost, also while the link does not read: else send() might wait
 // for ever.
 void ControlLink::State::write_next() {
   std::unique_lock lock(mutex);
-  if (is_lost || outgoing.empty()) return;
+  is_writing = !is_lost && !outgoing.empty();
+  if (!is_writing) return;
   const std::vector<std::byte>& frame = outgoing.front();  // stays where it is while others are added behind it
   lock.unlock();
   write_watchdog.expires_after(config.lease_timeout);
