@@ -89,7 +89,7 @@ struct KvLayout {
 struct FoldBlock {
   const std::byte* keys;  // two panels
   const std::byte* values;
-  const float* queries;       // [row_heads][head_dim], rotated for this block's shift, times scale * log2(e)
+  const float* queries;       // [row_heads][kQueryStride], rotated for this block's shift, times scale * log2(e)
   std::uint32_t token_count;  // 1..128; no row of the tile sees a token behind them
   std::uint8_t page_mask;     // != 0
 };
@@ -122,13 +122,15 @@ struct FoldStripe {
 };
 
 inline constexpr std::size_t kStripePages = kStripeTokens / kPageTokens;
-inline constexpr std::size_t kFoldTileRows = 6;                  // row heads that share one register tile
-inline constexpr std::size_t kFoldRowHeads = 24;                 // row heads whose scores lie in scratch at once
-inline constexpr std::size_t kScoreStride = kStripeTokens + 16;  // not a power of two: rows would share cache sets
+inline constexpr std::size_t kFoldTileRows = 6;   // row heads that share one register tile
+inline constexpr std::size_t kFoldRowHeads = 12;  // row heads whose scores lie in scratch at once
+// Strides of rows: constants, and no powers of two, with which rows would share cache sets.
+inline constexpr std::size_t kQueryStride = kMaxHeadDim + 16;
+inline constexpr std::size_t kScoreStride = kStripeTokens + 16;
 // Float32 keys and values of a stripe and their scales; scores, and weights times the scales of each group.
 constexpr std::size_t fold_scratch_floats(std::size_t head_dim) {
   const std::size_t groups = (head_dim + kScaleChannels - 1) / kScaleChannels;
-  return 2 * kStripeTokens * (head_dim + groups) + kFoldRowHeads * kScoreStride + kFoldTileRows * groups * kScoreStride;
+  return 2 * kStripeTokens * (head_dim + groups) + kFoldRowHeads * kScoreStride + kFoldRowHeads * groups * kScoreStride;
 }
 
 // What a merge of two partials (lse_a, lse_b) weighs their outputs with, and its lse; one of each per row head.

@@ -45,7 +45,7 @@ TileFold::TileFold(const KernelTable& table, const AttendTask& task, std::span<c
     memory += lines(floats);
     return taken;
   };
-  queries_ = take(kMaxBlocks * row_heads_ * dim_);
+  queries_ = take(kMaxBlocks * row_heads_ * kQueryStride);
   angles_ = take(dim_);
   starts_ = reinterpret_cast<std::uint32_t*>(take(row_heads_));
   limits_ = reinterpret_cast<std::uint32_t*>(take(row_heads_));
@@ -65,7 +65,7 @@ std::size_t TileFold::memory_floats(const AttendTask& task, std::size_t row_coun
   const std::size_t row_heads = row_count * (task.query_heads / task.format.kv_heads);
   const std::size_t dim = task.format.head_dim;
   const std::size_t page_floats = task.page_lse == nullptr ? 0 : 2 * lines(row_heads * kStripePages);
-  return lines(kMaxBlocks * row_heads * dim) + lines(dim) + 4 * lines(row_heads) + lines(3 * row_heads) +
+  return lines(kMaxBlocks * row_heads * kQueryStride) + lines(dim) + 4 * lines(row_heads) + lines(3 * row_heads) +
          lines(fold_scratch_floats(dim)) + kTreeDepth * lines(row_heads * (dim + 1)) + page_floats;
 }
 
@@ -200,7 +200,7 @@ void TileFold::store_page_lse(const std::uint32_t* block_indices, std::uint32_t 
 }
 
 const float* TileFold::rotated_queries(std::int64_t shift, bool (&in_use)[kMaxBlocks]) {
-  const std::size_t floats = row_heads_ * dim_;
+  const std::size_t floats = row_heads_ * kQueryStride;
   for (std::size_t i = 0; i < kMaxBlocks; ++i) {
     if (!is_cached_[i] || shifts_[i] != shift) continue;
     in_use[i] = true;
@@ -226,8 +226,8 @@ void TileFold::rotate_rows(std::int64_t shift, float* queries) {
     const auto position = static_cast<double>(task_.positions[source] - shift);
     table_.rope_table(position, frequencies_.data(), pairs, angles_, angles_ + pairs);
     const float* from = task_.queries + (source * task_.query_heads + std::size_t{rows_.kv_head} * group_) * dim_;
-    float* to = queries + row * group_ * dim_;
-    for (std::uint32_t h = 0; h < group_; ++h) table_.rotate(rotation, from + h * dim_, to + h * dim_);
+    float* to = queries + row * group_ * kQueryStride;
+    for (std::uint32_t h = 0; h < group_; ++h) table_.rotate(rotation, from + h * dim_, to + h * kQueryStride);
   }
 }
 

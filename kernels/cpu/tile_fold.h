@@ -54,7 +54,7 @@ class TileFold final {
   std::int64_t highest_;  // the largest
 
   // Queries rotated for up to four shifts: a stripe has at most four blocks.
-  float* queries_;  // [4][row_heads][head_dim]
+  float* queries_;  // [4][row_heads][kQueryStride]
   std::int64_t shifts_[4] = {};
   bool is_cached_[4] = {};
   float* angles_;          // cosines and sines of one row

@@ -47,17 +47,16 @@ void score_block(const ScoreBlock& task) {
     unpack_keys(task.landmarks, first_page, dim, panel);
     for (std::size_t row = 0; row < task.row_heads; row += kFoldTileRows) {
       const std::size_t rows = smaller(kFoldTileRows, task.row_heads - row);
-      product<Simd, KvType::f32, false>(rows, kPanelPages,
-                                        {.a = task.queries + row * dim,
-                                         .a_stride = dim,
-                                         .b = reinterpret_cast<const std::byte*>(panel),
-                                         .b_stride = kPanelTokens * sizeof(float),
-                                         .depth = dim,
-                                         .c = products,
-                                         .c_stride = kPanelTokens,
-                                         .extend = false,
-                                         .scales = nullptr,
-                                         .next = nullptr});
+      product<Kernel<Simd, KvType::f32, false, 0, Into::store>>(rows, kPanelPages,
+                                                                {.a = task.queries + row * dim,
+                                                                 .a_stride = dim,
+                                                                 .b = reinterpret_cast<const std::byte*>(panel),
+                                                                 .b_stride = kPanelTokens * sizeof(float),
+                                                                 .depth = dim,
+                                                                 .c = products,
+                                                                 .c_stride = kPanelTokens,
+                                                                 .scales = nullptr,
+                                                                 .next = nullptr});
       for (std::size_t r = 0; r < rows; ++r) {
         float* scores = task.scores + (row + r) * task.stride + first_page;
         for (std::uint32_t p = 0; p < kPanelPages; ++p) {

@@ -167,7 +167,7 @@ void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t
 }
 
 void multiply_panel(const PanelProduct& p) {
-  float ones[kPanelColumns];
+  float ones[kPanelColumns];  // runs are added by a product with one
   for (float& one : ones) one = 1;
   const std::size_t vectors = (p.columns + 15) / 16;
   for (std::size_t row = 0; row < p.rows; row += kFoldTileRows) {
@@ -179,18 +179,24 @@ void multiply_panel(const PanelProduct& p) {
     for (std::size_t r = 0; is_ragged && p.accumulate && r < rows; ++r) {
       __builtin_memcpy(tile + r * kPanelColumns, y + r * p.y_stride, p.columns * sizeof(float));
     }
+    Operands operands{.a = p.x + row * p.x_stride,
+                      .a_stride = p.x_stride,
+                      .b = reinterpret_cast<const std::byte*>(p.panel),
+                      .b_stride = kPanelColumns * sizeof(float),
+                      .depth = smaller(kSumRun, p.depth),
+                      .c = is_ragged ? tile : y,
+                      .c_stride = is_ragged ? kPanelColumns : p.y_stride,
+                      .scales = ones,
+                      .next = nullptr};
     for (std::size_t k = 0; k == 0 || k < p.depth; k += kSumRun) {
-      product<Simd, KvType::f32, false>(rows, vectors,
-                                        {.a = p.x + row * p.x_stride + k,
-                                         .a_stride = p.x_stride,
-                                         .b = reinterpret_cast<const std::byte*>(p.panel + k * kPanelColumns),
-                                         .b_stride = kPanelColumns * sizeof(float),
-                                         .depth = smaller(kSumRun, p.depth - k),
-                                         .c = is_ragged ? tile : y,
-                                         .c_stride = is_ragged ? kPanelColumns : p.y_stride,
-                                         .extend = p.accumulate || k > 0,
-                                         .scales = ones,
-                                         .next = nullptr});
+      operands.depth = smaller(kSumRun, p.depth - k);
+      if (k > 0 || p.accumulate) {
+        product<Kernel<Simd, KvType::f32, false, 0, Into::add_scaled>>(rows, vectors, operands);
+      } else {
+        product<Kernel<Simd, KvType::f32, false, 0, Into::store>>(rows, vectors, operands);
+      }
+      operands.a += kSumRun;
+      operands.b += kSumRun * operands.b_stride;
     }
     for (std::size_t r = 0; is_ragged && r < rows; ++r) {
       __builtin_memcpy(y + r * p.y_stride, tile + r * kPanelColumns, p.columns * sizeof(float));

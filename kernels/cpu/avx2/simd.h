@@ -178,6 +178,10 @@ struct Simd {
       const Floats power{power_of(sum.low), power_of(sum.high)};
       return fma(power, mul(exp2_slope(r), r), power);
     }
+    template <std::size_t kCount>
+    [[gnu::always_inline]] void operator()(Floats (&x)[kCount]) const {
+      for (Floats& of_vector : x) of_vector = (*this)(of_vector);
+    }
 
    private:
     Floats bias_;

@@ -77,21 +77,45 @@ struct Simd {
     [[gnu::always_inline]] explicit Powers(float reference)
         : bias_(all(0x1.8p19f - reference)), least_(all(reference - 126.0f)) {}
     [[gnu::always_inline]] Floats operator()(Floats x) const {
+      Floats one[1] = {x};
+      (*this)(one);
+      return one[0];
+    }
+    // Several at once, step by step: the scheduler of a core holds too few steps of one to find the next.
+    template <std::size_t kCount>
+    [[gnu::always_inline]] void operator()(Floats (&x)[kCount]) const {
       const __m512 table =
           _mm512_set_ps(0x1.ea4afap+0f, 0x1.d5818ep+0f, 0x1.c199bep+0f, 0x1.ae89fap+0f, 0x1.9c4918p+0f, 0x1.8ace54p+0f,
                         0x1.7a1148p+0f, 0x1.6a09e6p+0f, 0x1.5ab07ep+0f, 0x1.4bfdaep+0f, 0x1.3dea64p+0f, 0x1.306fe0p+0f,
                         0x1.2387a6p+0f, 0x1.172b84p+0f, 0x1.0b5586p+0f, 1.0f);
-      x = _mm512_max_ps(least_, x);  // the second operand is returned where one is NaN
-      const __m512 sum = _mm512_add_ps(x, bias_);
-      const __m512 r = _mm512_sub_ps(x, _mm512_sub_ps(sum, bias_));
-      const __m512i bits = _mm512_castps_si512(sum);
-      const __m512i exponent = _mm512_and_si512(_mm512_slli_epi32(bits, 19), _mm512_set1_epi32(~0x7fffff));
-      const __m512 power =
-          _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(_mm512_permutexvar_ps(bits, table)), exponent));
-      // (2^r - 1) / r for |r| <= 1/32: a minimax fit, 2e-9 of the result.
-      __m512 slope = _mm512_fmadd_ps(_mm512_set1_ps(0x1.c6ac6ap-5f), r, _mm512_set1_ps(0x1.ebfff4p-3f));
-      slope = _mm512_fmadd_ps(slope, r, _mm512_set1_ps(0x1.62e43p-1f));
-      return _mm512_fmadd_ps(power, _mm512_mul_ps(slope, r), power);
+      __m512 power[kCount];
+      __m512 slope[kCount];
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < kCount; ++i) {
+        x[i] = _mm512_max_ps(least_, x[i]);  // the second operand is returned where one is NaN
+        power[i] = _mm512_add_ps(x[i], bias_);
+      }
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < kCount; ++i) {
+        x[i] = _mm512_sub_ps(x[i], _mm512_sub_ps(power[i], bias_));
+        const __m512i bits = _mm512_castps_si512(power[i]);
+        const __m512i exponent = _mm512_and_si512(_mm512_slli_epi32(bits, 19), _mm512_set1_epi32(~0x7fffff));
+        const __m512i fraction = _mm512_castps_si512(_mm512_permutexvar_ps(bits, table));
+        power[i] = _mm512_castsi512_ps(_mm512_add_epi32(fraction, exponent));
+      }
+      // slope = (2^r - 1) / r for |r| <= 1/32: a minimax fit, 2e-9 of the result.
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < kCount; ++i) {
+        slope[i] = _mm512_fmadd_ps(_mm512_set1_ps(0x1.c6ac6ap-5f), x[i], _mm512_set1_ps(0x1.ebfff4p-3f));
+      }
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < kCount; ++i) {
+        slope[i] = _mm512_fmadd_ps(slope[i], x[i], _mm512_set1_ps(0x1.62e43p-1f));
+      }
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < kCount; ++i) slope[i] = _mm512_mul_ps(slope[i], x[i]);
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < kCount; ++i) x[i] = _mm512_fmadd_ps(power[i], slope[i], power[i]);
     }
 
    private:

@@ -64,7 +64,7 @@ float score(const FoldStripe& fold, std::size_t row_head, const float* keys, flo
   float max = -__builtin_inff();
   for (std::uint32_t b = 0; b < fold.block_count; ++b) {
     const FoldBlock& block = fold.blocks[b];
-    const float* query = block.queries + row_head * dim;
+    const float* query = block.queries + row_head * kQueryStride;
     const Tokens seen = seen_tokens(fold, b, row_head);
     for (std::size_t t = seen.begin; t < seen.end; ++t) {
       if (!page_used(block, t)) continue;

@@ -57,7 +57,7 @@ struct Scratchpad {
   float* key_scales;    // [groups][512 slots]
   float* value_scales;  // [groups][512 slots]
   float* scores;        // [kFoldRowHeads][kScoreStride], by slot
-  float* weights;       // [groups][kFoldTileRows][kScoreStride]: of one tile, times the scales
+  float* weights;       // [groups][kFoldRowHeads][kScoreStride]: times the scales
 };
 
 // Memory that will be wanted in L2 soon, asked for a few lines at a time.
@@ -138,12 +138,23 @@ void look_at(const Codes& codes, View<Simd>& view) {
   }
 }
 
-bool sees_panel(const FoldStripe& fold, std::size_t first, std::size_t count, std::size_t begin) {
-  bool is_seen = false;
+// The slots that some of `count` row heads see lie in [begin, end), and those that all of them see are [shared_begin,
+// shared_end), where that is not empty.
+struct SeenBy {
+  std::size_t begin = kStripeTokens;
+  std::size_t end = 0;
+  std::size_t shared_begin = 0;
+  std::size_t shared_end = kStripeTokens;
+};
+[[maybe_unused]] SeenBy seen_by(const FoldStripe& fold, std::size_t first, std::size_t count) {
+  SeenBy seen;
   for (std::size_t i = first; i < first + count; ++i) {
-    is_seen |= fold.starts[i] < begin + kPanelTokens && begin < fold.limits[i];
+    seen.begin = smaller(seen.begin, fold.starts[i]);
+    seen.end = larger(seen.end, fold.limits[i]);
+    seen.shared_begin = larger(seen.shared_begin, fold.starts[i]);
+    seen.shared_end = smaller(seen.shared_end, fold.limits[i]);
   }
-  return is_seen;
+  return seen;
 }
 
 // Scores of `rows` row heads from `first` on, for whole panels; what a row does not see is garbage.
@@ -151,37 +162,48 @@ template <typename Simd, KvType kType, bool kIsStream>
 void score_rows(View<Simd>& view, std::size_t first, std::size_t rows) {
   const FoldStripe& fold = *view.fold;
   const std::size_t dim = fold.head_dim;
-  const std::size_t depth = view.groups == 0 ? dim : kScaleChannels;
+  const SeenBy seen = seen_by(fold, first, rows);
   for (std::size_t i = 0; i < view.panel_count; ++i) {
     const Panel& panel = view.panels[i];
-    const float* queries = fold.blocks[panel.begin / kBlockTokens].queries;
+    if (seen.begin >= panel.begin + kPanelTokens || panel.begin >= seen.end) continue;
+    if constexpr (!kIsStream) view.ahead.step();
+    const float* queries = fold.blocks[panel.begin / kBlockTokens].queries + first * kQueryStride;
+    const float* scales = view.scratch.key_scales + panel.begin;
     const std::byte* next = i + 1 < view.panel_count ? view.panels[i + 1].keys : view.runs[0].values;
-    for (std::size_t r = 0; r < rows; r += kFoldTileRows) {
-      const std::size_t count = smaller(kFoldTileRows, rows - r);
-      if (!sees_panel(fold, first + r, count, panel.begin)) continue;
-      if constexpr (!kIsStream) view.ahead.step();
-      for (std::size_t d = 0; d < dim; d += depth) {
-        product<Simd, kType, kIsStream>(
-            count, kPanelVectors,
-            {.a = queries + (first + r) * dim + d,
-             .a_stride = dim,
-             .b = panel.keys + d * view.key_row_bytes,
-             .b_stride = view.key_row_bytes,
-             .depth = smaller(depth, dim - d),
-             .c = view.scratch.scores + r * kScoreStride + panel.begin,
-             .c_stride = kScoreStride,
-             .extend = d > 0,
-             .scales = view.groups == 0 ? nullptr
-                                        : view.scratch.key_scales + d / kScaleChannels * kStripeTokens + panel.begin,
-             .next = reinterpret_cast<const char*>(next + d * view.key_row_bytes)});
+    Operands operands{.a = queries,
+                      .a_stride = kQueryStride,
+                      .b = panel.keys,
+                      .b_stride = view.key_row_bytes,
+                      .depth = dim,
+                      .c = view.scratch.scores + panel.begin,
+                      .c_stride = kScoreStride,
+                      .scales = scales,
+                      .next = reinterpret_cast<const char*>(next)};
+    if (view.groups == 0) {
+      product<Kernel<Simd, kType, kIsStream, kQueryStride, Into::store>>(rows, kPanelVectors, operands);
+      continue;
+    }
+    for (std::size_t d = 0; d < dim; d += kScaleChannels) {
+      operands.depth = smaller(kScaleChannels, dim - d);
+      if (d == 0) {
+        product<Kernel<Simd, kType, kIsStream, kQueryStride, Into::scale>>(rows, kPanelVectors, operands);
+      } else {
+        product<Kernel<Simd, kType, kIsStream, kQueryStride, Into::add_scaled>>(rows, kPanelVectors, operands);
       }
+      operands.a += kScaleChannels;
+      operands.b += kScaleChannels * view.key_row_bytes;
+      operands.next += kScaleChannels * view.key_row_bytes;
+      operands.scales += kStripeTokens;
     }
   }
 }
 
-// Calls step(slot, lanes) for each vector of slots of which the row head sees some, ascending.
-template <typename Simd, typename Step>
-[[gnu::always_inline]] inline void for_seen(const View<Simd>& view, std::size_t row_head, const Step& step) {
+// Calls one(slot, lanes) for each vector of slots of which the row head sees some, ascending, but many(slot) for
+// kAtOnce whole vectors: independent chains hide their latency.
+constexpr std::size_t kAtOnce = 4;
+template <typename Simd, typename Many, typename One>
+[[gnu::always_inline]] inline void for_seen(const View<Simd>& view, std::size_t row_head, const Many& many,
+                                            const One& one) {
   const std::size_t start = view.fold->starts[row_head];
   const std::size_t limit = view.fold->limits[row_head];
   for (std::size_t i = 0; i < view.run_count; ++i) {
@@ -190,12 +212,21 @@ template <typename Simd, typename Step>
     if (slot >= end) continue;
     if (slot % 16 != 0) {
       const std::size_t vector = slot / 16 * 16;
-      step(vector, Simd::lanes(slot - vector, smaller(16, end - vector)));
+      one(vector, Simd::lanes(slot - vector, smaller(16, end - vector)));
       slot = vector + 16;
     }
-    for (; slot + 16 <= end; slot += 16) step(slot, AllLanes{});
-    if (slot < end) step(slot, Simd::lanes(0, end - slot));
+    for (; slot + 16 * kAtOnce <= end; slot += 16 * kAtOnce) many(slot);
+    for (; slot + 16 <= end; slot += 16) one(slot, AllLanes{});
+    if (slot < end) one(slot, Simd::lanes(0, end - slot));
   }
+}
+
+template <typename Simd, typename One>
+[[gnu::always_inline]] inline void for_seen(const View<Simd>& view, std::size_t row_head, const One& one) {
+  const auto many = [&](std::size_t slot) __attribute__((always_inline)) {
+    for (std::size_t v = 0; v < kAtOnce; ++v) one(slot + 16 * v, AllLanes{});
+  };
+  for_seen<Simd>(view, row_head, many, one);
 }
 
 // score = cap tanh(score / cap), in base 2 as the scores are: the factors cancel.
@@ -233,16 +264,18 @@ void sum_pages(const View<Simd>& view, std::size_t row_head, const float* scores
 
 template <typename Simd>
 float max_score(const View<Simd>& view, std::size_t row_head, const float* scores) {
-  // Two in turn: one chain would wait for itself.
-  auto even = Simd::all(kNothing);
-  auto odd = even;
+  typename Simd::Floats most[kAtOnce];
+  for (auto& of_vector : most) of_vector = Simd::all(kNothing);
   for_seen<Simd>(
-      view, row_head, [&](std::size_t slot, auto lanes) __attribute__((always_inline)) {
-        const auto larger_of = Simd::select(lanes, Simd::max(even, Simd::load(scores + slot)), even);
-        even = odd;
-        odd = larger_of;
+      view, row_head,
+      [&](std::size_t slot) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+        for (std::size_t v = 0; v < kAtOnce; ++v) most[v] = Simd::max(most[v], Simd::load(scores + slot + 16 * v));
+      },
+      [&](std::size_t slot, auto lanes) __attribute__((always_inline)) {
+        most[0] = Simd::select(lanes, Simd::max(most[0], Simd::load(scores + slot)), most[0]);
       });
-  return Simd::largest(Simd::max(even, odd));
+  return Simd::largest(Simd::max(Simd::max(most[0], most[1]), Simd::max(most[2], most[3])));
 }
 
 // Brings what a row head has summed so far to a new reference.
@@ -289,7 +322,19 @@ void weigh_row(const View<Simd>& view, std::size_t row_head, float* scores) {
   const typename Simd::Powers powers(reference);
   auto sums = Simd::zero();
   for_seen<Simd>(
-      view, row_head, [&](std::size_t slot, auto lanes) __attribute__((always_inline)) {
+      view, row_head,
+      [&](std::size_t slot) __attribute__((always_inline)) {
+        typename Simd::Floats weights[kAtOnce];
+#pragma GCC unroll 4
+        for (std::size_t v = 0; v < kAtOnce; ++v) weights[v] = Simd::load(scores + slot + 16 * v);
+        powers(weights);
+#pragma GCC unroll 4
+        for (std::size_t v = 0; v < kAtOnce; ++v) {
+          sums = Simd::add(sums, weights[v]);
+          Simd::store(scores + slot + 16 * v, weights[v]);
+        }
+      },
+      [&](std::size_t slot, auto lanes) __attribute__((always_inline)) {
         const auto weights = Simd::select(lanes, powers(Simd::load(scores + slot)), Simd::zero());
         sums = Simd::add(sums, weights);
         Simd::store(scores + slot, weights);
@@ -297,87 +342,84 @@ void weigh_row(const View<Simd>& view, std::size_t row_head, float* scores) {
   fold.sum[row_head] += Simd::sum(sums);
 }
 
-// The weights of one tile's rows times the scales of the values.
+// Weights of `rows` row heads from `first` on, times the scales of the values.
 template <typename Simd>
-void scale_weights(const View<Simd>& view, std::size_t first, std::size_t row, std::size_t count) {
+void scale_weights(const View<Simd>& view, std::size_t first, std::size_t rows) {
   for (std::size_t g = 0; g < view.groups; ++g) {
     const float* const scales = view.scratch.value_scales + g * kStripeTokens;
-    for (std::size_t r = 0; r < count; ++r) {
-      const float* const from = view.scratch.scores + (row + r) * kScoreStride;
-      float* const to = view.scratch.weights + (g * kFoldTileRows + r) * kScoreStride;
+    for (std::size_t r = 0; r < rows; ++r) {
+      const float* const from = view.scratch.scores + r * kScoreStride;
+      float* const to = view.scratch.weights + (g * kFoldRowHeads + r) * kScoreStride;
       for_seen<Simd>(
-          view, first + row + r, [&](std::size_t slot, auto) __attribute__((always_inline)) {
+          view, first + r, [&](std::size_t slot, auto) __attribute__((always_inline)) {
             Simd::store(to + slot, Simd::mul(Simd::load(from + slot), Simd::load(scales + slot)));
           });
     }
   }
 }
 
-// Some rows of a tile, and where the tile begins.
-struct TileRange {
-  std::size_t first;  // row head of the first of the kFoldRowHeads
-  std::size_t tile;   // the tile's first row, counted from there
-  std::size_t row;    // of the tile
+// Row heads whose scores are in scratch, and some of them.
+struct RowRange {
+  std::size_t first;  // row head of the first in scratch
+  std::size_t row;    // counted from there
   std::size_t count;
 };
 
 // out += weights * values over slots [begin, end) of a run, for rows that all see them.
 template <typename Simd, KvType kType, bool kIsStream>
-void add_values(const View<Simd>& view, const Run& run, std::size_t begin, std::size_t end, const TileRange& rows,
+void add_values(const View<Simd>& view, const Run& run, std::size_t begin, std::size_t end, const RowRange& rows,
                 const std::byte* next) {
   if (begin >= end) return;
   const std::size_t dim = view.fold->head_dim;
   const std::size_t width = view.groups == 0 ? dim : kScaleChannels;
   for (std::size_t d = 0; d < dim; d += width) {
-    const float* weights = view.groups == 0
-                               ? view.scratch.scores + (rows.tile + rows.row) * kScoreStride
-                               : view.scratch.weights + (d / kScaleChannels * kFoldTileRows + rows.row) * kScoreStride;
-    const std::size_t column = d / 16 * vector_bytes<kType>();
-    product<Simd, kType, kIsStream>(
+    const std::size_t group_rows = d / kScaleChannels * kFoldRowHeads;
+    const float* const weights = view.groups == 0 ? view.scratch.scores + rows.row * kScoreStride
+                                                  : view.scratch.weights + (group_rows + rows.row) * kScoreStride;
+    const std::size_t offset = (begin - run.begin) * view.value_row_bytes + d / 16 * vector_bytes<kType>();
+    product<Kernel<Simd, kType, kIsStream, kScoreStride, Into::extend>>(
         rows.count, smaller(width, dim - d) / 16,
         {.a = weights + begin,
          .a_stride = kScoreStride,
-         .b = run.values + (begin - run.begin) * view.value_row_bytes + column,
+         .b = run.values + offset,
          .b_stride = view.value_row_bytes,
          .depth = end - begin,
-         .c = view.fold->out + (rows.first + rows.tile + rows.row) * dim + d,
+         .c = view.fold->out + (rows.first + rows.row) * dim + d,
          .c_stride = dim,
-         .extend = true,
          .scales = nullptr,
-         .next = reinterpret_cast<const char*>(next + (begin - run.begin) * view.value_row_bytes + column)});
+         .next = reinterpret_cast<const char*>(next + offset)});
   }
 }
 
-// Rows of a tile share the slots that all of them see; before and behind those, each goes alone. A value that a row
-// does not see is never multiplied, not even by zero: it might be infinite.
+// Rows share the slots that all of them see; before and behind those, each goes alone. A value that a row does not see
+// is never multiplied, not even by zero: it might be infinite.
 template <typename Simd, KvType kType, bool kIsStream>
 void value_rows(const View<Simd>& view, std::size_t first, std::size_t rows) {
   const FoldStripe& fold = *view.fold;
   const std::byte* const after = fold.next_block_count > 0 ? fold.next_blocks[0].keys : fold.blocks[0].keys;
-  for (std::size_t tile = 0; tile < rows; tile += kFoldTileRows) {
-    const std::size_t count = smaller(kFoldTileRows, rows - tile);
-    const std::uint32_t* const starts = fold.starts + first + tile;
-    const std::uint32_t* const limits = fold.limits + first + tile;
-    if (view.groups > 0) scale_weights(view, first, tile, count);
-    std::size_t start = 0;
-    std::size_t limit = kStripeTokens;
-    for (std::size_t j = 0; j < count; ++j) {
-      start = larger(start, starts[j]);
-      limit = smaller(limit, limits[j]);
-    }
+  if (view.groups > 0) scale_weights(view, first, rows);
+  // Rows of one tile, or more where they all see the same.
+  const SeenBy all = seen_by(fold, first, rows);
+  const bool is_same = all.begin == all.shared_begin && all.end == all.shared_end;
+  const std::size_t step = is_same ? rows : kFoldTileRows;
+  for (std::size_t row = 0; row < rows; row += step) {
+    const std::size_t count = smaller(step, rows - row);
+    const SeenBy seen = seen_by(fold, first + row, count);
     for (std::size_t i = 0; i < view.run_count; ++i) {
       const Run& run = view.runs[i];
       const std::byte* next = i + 1 < view.run_count ? view.runs[i + 1].values : after;
-      const auto add = [&](std::size_t begin, std::size_t end, std::size_t row, std::size_t row_count) {
-        add_values<Simd, kType, kIsStream>(view, run, begin, end, {first, tile, row, row_count}, next);
+      const auto add = [&](std::size_t begin, std::size_t end, std::size_t of_row, std::size_t of_rows) {
+        add_values<Simd, kType, kIsStream>(view, run, begin, end, {first, of_row, of_rows}, next);
       };
-      const std::size_t shared_begin = larger(run.begin, smaller(run.end, start));
-      const std::size_t shared_end = larger(shared_begin, smaller(run.end, limit));
-      for (std::size_t j = 0; j < count; ++j) {
-        add(larger(run.begin, starts[j]), smaller(shared_begin, limits[j]), j, 1);
+      const std::size_t begin = larger(run.begin, smaller(run.end, seen.shared_begin));
+      const std::size_t end = larger(begin, smaller(run.end, seen.shared_end));
+      for (std::size_t r = row; r < row + count; ++r) {
+        add(larger(run.begin, fold.starts[first + r]), smaller(begin, fold.limits[first + r]), r, 1);
       }
-      add(shared_begin, shared_end, 0, count);
-      for (std::size_t j = 0; j < count; ++j) add(larger(shared_end, starts[j]), smaller(run.end, limits[j]), j, 1);
+      add(begin, end, row, count);
+      for (std::size_t r = row; r < row + count; ++r) {
+        add(larger(end, fold.starts[first + r]), smaller(run.end, fold.limits[first + r]), r, 1);
+      }
     }
   }
 }
@@ -455,8 +497,8 @@ void fold_type(View<Simd>& view) {
     view.ahead.add(fold.next_blocks[b].keys, kBlockPanels * fold.layout.panel_bytes);
     view.ahead.add(fold.next_blocks[b].values, kBlockTokens * fold.layout.value_row_bytes);
   }
-  const std::size_t tiles = (fold.row_heads + kFoldTileRows - 1) / kFoldTileRows;
-  view.ahead.set_steps(larger(1, tiles * view.panel_count));
+  const std::size_t passes = (fold.row_heads + kFoldRowHeads - 1) / kFoldRowHeads;
+  view.ahead.set_steps(larger(1, passes * view.panel_count));
   if constexpr (kType != KvType::f32) widen_view<Simd, kType>(view);
   fold_view<Simd, KvType::f32, false>(view);
 }

@@ -14,19 +14,24 @@ namespace {
 
 struct Operands {
   const float* a;
-  std::size_t a_stride;
+  std::size_t a_stride;  // where the kernel has none
   const std::byte* b;
   std::size_t b_stride;  // bytes
   std::size_t depth;
   float* c;
   std::size_t c_stride;
-  bool extend;          // C + A B: the chain begins with C, or ends in it where there are scales
-  const float* scales;  // [16 * vectors] or nullptr: A B times these
+  const float* scales;  // [16 * vectors], for Into::scale and Into::add_scaled only
   const char* next;     // a stream only: what will be read after B
 };
 
-// A stream comes from memory: the line 2 KiB ahead goes to L1, what comes after B to L2.
-constexpr std::size_t kNearBytes = 2048;
+enum class Into : std::uint8_t {
+  store,      // C = A B
+  scale,      // C = scales * A B
+  extend,     // the chain begins with C: cutting `depth` in two leaves no trace
+  add_scaled  // C = scales * A B + C
+};
+
+constexpr std::size_t kNearBytes = 2048;  // a stream comes from memory: its line so far ahead goes to L1, `next` to L2
 
 template <KvType kType>
 constexpr std::size_t vector_bytes() {
@@ -56,91 +61,109 @@ template <typename Simd, KvType kType, int kRows, int kVectors>
   }
 }
 
-template <typename Simd, KvType kType, bool kIsStream, int kRows, int kVectors>
-[[gnu::noinline]] void tile_product(const Operands& operands) {
+// A kernel: the type of B, whether it is a stream, the stride of A (a constant, so that all rows of a tile are reached
+// from one register; 0: any), and what becomes of C.
+template <typename SimdOfRow, KvType kTypeOfB, bool kComesFromMemory, std::size_t kStrideOfA, Into kIntoC>
+struct Kernel {
+  using Simd = SimdOfRow;
+  static constexpr KvType kType = kTypeOfB;
+  static constexpr bool kIsStream = kComesFromMemory;
+  static constexpr std::size_t kStride = kStrideOfA;
+  static constexpr Into kInto = kIntoC;
+};
+
+template <typename K, int kRows, int kVectors>
+[[gnu::noinline]] void tile_product(const Operands& o) {
+  using Simd = typename K::Simd;
   using Floats = typename Simd::Floats;
-  const Operands o = operands;  // stores to C cannot change it
-  const float* a = o.a;
-  const std::byte* b = o.b;
-  const char* next = o.next;
+  constexpr int kUnroll = 8;  // a loop of few rounds is left without a mispredicted branch
+  constexpr std::size_t kBytes = kVectors * vector_bytes<K::kType>();
+  constexpr int kStepsPerLine = kBytes >= 64 ? 1 : 64 / kBytes;
+  float* const c = o.c;
+  const std::size_t c_stride = o.c_stride;
+  const float* const scales = o.scales;
   Floats sums[kRows][kVectors];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const bool begins_with_c = o.extend && o.scales == nullptr;
-      sums[r][v] = begins_with_c ? Simd::load(o.c + r * o.c_stride + 16 * v) : Simd::zero();
+      sums[r][v] = K::kInto == Into::extend ? Simd::load(c + r * c_stride + 16 * v) : Simd::zero();
     }
   }
-  constexpr int kUnroll = 8;  // a loop of few rounds is left without a mispredicted branch
-  constexpr std::size_t kBytes = kVectors * vector_bytes<kType>();
-  constexpr int kStepsPerLine = kBytes >= 64 ? 1 : 64 / kBytes;
+  const float* a = o.a;
+  const std::byte* b = o.b;
+  const char* next = o.next;
+  const std::size_t a_stride = K::kStride == 0 ? o.a_stride : K::kStride;
+  const std::size_t b_stride = o.b_stride;
   std::size_t depth = o.depth;
   for (; depth >= kUnroll; depth -= kUnroll) {
 #pragma GCC unroll 8
     for (int u = 0; u < kUnroll; ++u) {
-      if constexpr (kIsStream) {
+      if constexpr (K::kIsStream) {
         if (u % kStepsPerLine == 0) prefetch<Simd, kBytes>(reinterpret_cast<const char*>(b) + kNearBytes, next);
-        next += o.b_stride;
+        next += b_stride;
       }
-      add_term<Simd, kType, kRows, kVectors>(a + u, o.a_stride, b, sums);
-      b += o.b_stride;
+      add_term<Simd, K::kType, kRows, kVectors>(a + u, a_stride, b, sums);
+      b += b_stride;
     }
     a += kUnroll;
   }
-  for (; depth > 0; --depth, ++a, b += o.b_stride) add_term<Simd, kType, kRows, kVectors>(a, o.a_stride, b, sums);
+  for (; depth > 0; --depth, ++a, b += b_stride) add_term<Simd, K::kType, kRows, kVectors>(a, a_stride, b, sums);
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      float* const c = o.c + r * o.c_stride + 16 * v;
+      float* const at = c + r * c_stride + 16 * v;
       Floats sum = sums[r][v];
-      if (o.scales != nullptr) {
-        sum = Simd::fma(Simd::load(o.scales + 16 * v), sum, o.extend ? Simd::load(c) : Simd::zero());
-      }
-      Simd::store(c, sum);
+      if constexpr (K::kInto == Into::scale) sum = Simd::mul(Simd::load(scales + 16 * v), sum);
+      if constexpr (K::kInto == Into::add_scaled) sum = Simd::fma(Simd::load(scales + 16 * v), sum, Simd::load(at));
+      Simd::store(at, sum);
     }
   }
 }
 
-template <typename Simd, KvType kType, bool kIsStream, int kVectors>
-void rows_product(std::size_t rows, Operands o) {
-  while (rows > 0) {
-    const std::size_t count = rows >= 6 ? 6 : rows >= 3 ? 3 : rows;
-    if (count == 6) {
-      tile_product<Simd, kType, kIsStream, 6, kVectors>(o);
-    } else if (count == 3) {
-      tile_product<Simd, kType, kIsStream, 3, kVectors>(o);
-    } else if (count == 2) {
-      tile_product<Simd, kType, kIsStream, 2, kVectors>(o);
-    } else {
-      tile_product<Simd, kType, kIsStream, 1, kVectors>(o);
-    }
+template <typename K, int kVectors>
+void rows_product(std::size_t rows, Operands& o) {
+  const float* const a = o.a;
+  float* const c = o.c;
+  const auto advance = [&](std::size_t count) {
     rows -= count;
-    o.a += count * o.a_stride;
+    o.a += count * (K::kStride == 0 ? o.a_stride : K::kStride);
     o.c += count * o.c_stride;
+  };
+  while (rows >= 6) {
+    tile_product<K, 6, kVectors>(o);
+    advance(6);
   }
+  if (rows >= 3) {
+    tile_product<K, 3, kVectors>(o);
+    advance(3);
+  }
+  if (rows == 2) tile_product<K, 2, kVectors>(o);
+  if (rows == 1) tile_product<K, 1, kVectors>(o);
+  o.a = a;
+  o.c = c;
 }
 
 // Any number of rows and vectors.
-template <typename Simd, KvType kType, bool kIsStream>
+template <typename K>
 void product(std::size_t rows, std::size_t vectors, Operands o) {
   while (vectors > 0) {
     std::size_t count = 1;
-    if (vectors >= 4 && Simd::kTileVectors >= 4) {
+    if (vectors >= 4 && K::Simd::kTileVectors >= 4) {
       count = 4;
-      if constexpr (Simd::kTileVectors >= 4) rows_product<Simd, kType, kIsStream, 4>(rows, o);
-    } else if (vectors >= 2 && Simd::kTileVectors >= 2) {
+      if constexpr (K::Simd::kTileVectors >= 4) rows_product<K, 4>(rows, o);
+    } else if (vectors >= 2 && K::Simd::kTileVectors >= 2) {
       count = 2;
-      if constexpr (Simd::kTileVectors >= 2) rows_product<Simd, kType, kIsStream, 2>(rows, o);
+      if constexpr (K::Simd::kTileVectors >= 2) rows_product<K, 2>(rows, o);
     } else {
-      rows_product<Simd, kType, kIsStream, 1>(rows, o);
+      rows_product<K, 1>(rows, o);
     }
     vectors -= count;
-    o.b += count * vector_bytes<kType>();
-    o.next += count * vector_bytes<kType>();
+    o.b += count * vector_bytes<K::kType>();
     o.c += 16 * count;
-    if (o.scales != nullptr) o.scales += 16 * count;
+    if constexpr (K::kIsStream) o.next += count * vector_bytes<K::kType>();
+    if constexpr (K::kInto == Into::scale || K::kInto == Into::add_scaled) o.scales += 16 * count;
   }
 }
 
