@@ -1,7 +1,6 @@
 // rotulus-bench-attention: the figures of attention (figures.h).
 //
-// A compute figure is one thread's, in CPU time, against the FMA rate of the same thread; a memory figure is all
-// threads', in wall time, against their reading rate.
+// Figures of one thread are in CPU time, those of all threads (`.threads`) in wall time; limits are of as many threads.
 #include <algorithm>
 #include <thread>
 
@@ -15,6 +14,12 @@ namespace {
 using kernels::Isa;
 using kernels::KvType;
 
+constexpr std::size_t kDecodeLayers = 4;  // taken in turn: more than a last-level cache holds
+
+std::size_t all_threads() {
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
 Measured prefill(AttentionShape shape) {
   const auto backend = make_cpu_backend(Isa::automatic, 1);
   AttentionCase attention(*backend, KvType::f16, shape);
@@ -25,30 +30,62 @@ Measured prefill(AttentionShape shape) {
                   .peer = {}});
 }
 
-Measured decode(KvType type) {
-  constexpr std::size_t kLayers = 4;
-  const std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+// How many times as fast all threads are as one; measured in turn.
+Measured prefill_threads() {
+  const auto alone = make_cpu_backend(Isa::automatic, 1);
+  const auto together = make_cpu_backend(Isa::automatic, all_threads());
+  AttentionCase of_one(*alone, KvType::f16, {});
+  AttentionCase of_all(*together, KvType::f16, {});
+  const Measured measured = measure({.limit = fma_flops_per_second,
+                                     .clock = wall_seconds,
+                                     .amount = of_all.flops(),
+                                     .work = [&] { of_all.run(); },
+                                     .peer = [&] { of_one.run(); }});
+  const auto limit = static_cast<double>(all_threads());
+  return {.value = *measured.ratio, .limit = limit, .share = *measured.ratio / limit};
+}
+
+// The limit is what the keys and values take to read or the products to compute, whichever is longer.
+Measured decode(KvType type, AttentionShape shape, std::size_t threads) {
   const auto backend = make_cpu_backend(Isa::automatic, threads);
-  AttentionCase attention(*backend, type, {.tokens = 131072, .rows = 1, .layers = kLayers});
+  shape.tokens = 131072;
+  shape.layers = kDecodeLayers;
+  AttentionCase attention(*backend, type, shape);
   ReadBandwidth reading(threads);
-  return measure({.limit = [&] { return reading.bytes_per_second(); },
-                  .clock = wall_seconds,
-                  .amount = kLayers * attention.kv_bytes(),
+  const double flops_per_byte = attention.flops() / attention.kv_bytes();
+  return measure({.limit =
+                      [&] {
+                        const double flops = fma_flops_per_second() * static_cast<double>(threads);
+                        return std::min(reading.bytes_per_second(), flops / flops_per_byte);
+                      },
+                  .clock = threads == 1 ? thread_seconds : wall_seconds,
+                  .amount = static_cast<double>(kDecodeLayers) * attention.kv_bytes(),
                   .work =
                       [&] {
-                        for (std::size_t layer = 0; layer < kLayers; ++layer) attention.run();
+                        for (std::size_t layer = 0; layer < kDecodeLayers; ++layer) attention.run();
                       },
                   .peer = {}});
 }
 
 std::vector<Figure> all_figures() {
-  return {
+  std::vector<Figure> figures = {
       {"attention.prefill.f32.d64", "GFLOP/s",
        [] { return prefill({.query_heads = 9, .kv_heads = 3, .head_dim = 64}); }},
       {"attention.prefill.f32.d128", "GFLOP/s",
        [] { return prefill({.query_heads = 8, .kv_heads = 2, .head_dim = 128}); }},
-      {"attention.decode.f16", "GB/s", [] { return decode(KvType::f16); }},
+      {"attention.prefill.threads", "x", prefill_threads},
   };
+  const auto add_decode = [&figures](const std::string& name, KvType type, const AttentionShape& shape) {
+    figures.push_back({"attention.decode." + name, "GB/s", [=] { return decode(type, shape, 1); }});
+    figures.push_back(
+        {"attention.decode." + name + ".threads", "GB/s", [=] { return decode(type, shape, all_threads()); }});
+  };
+  for (const KvType type : {KvType::f16, KvType::int8, KvType::int4}) {
+    add_decode(std::string(to_string(type)), type, {.rows = 1});
+  }
+  add_decode("batch16", KvType::f16, {.rows = 16});
+  add_decode("retrieval", KvType::f16, {.rows = 1, .pages_per_kept = 8});
+  return figures;
 }
 
 }  // namespace

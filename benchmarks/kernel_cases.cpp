@@ -1,6 +1,7 @@
 #include "benchmarks/kernel_cases.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -8,7 +9,10 @@
 namespace rotulus::benchmarks {
 namespace {
 
+using kernels::kBlockPages;
 using kernels::kBlockTokens;
+using kernels::kPageTokens;
+using kernels::kPanelTokens;
 using kernels::kStripeTokens;
 
 std::vector<float> noise(std::size_t count) {
@@ -97,6 +101,7 @@ AttentionCase::AttentionCase(kernels::Backend& backend, kernels::KvType type, At
                                 .first_position = static_cast<std::int64_t>(b * kBlockTokens)});
     }
   }
+  draw_pages();
   constexpr std::size_t kBlocks = kStripeTokens / kBlockTokens;
   for (std::size_t b = 0; b < blocks; b += kBlocks) {
     stripes_.push_back({lane_of_stripe(b / kBlocks), static_cast<std::uint32_t>(b),
@@ -126,14 +131,59 @@ void AttentionCase::run() {
   next_layer_ = (next_layer_ + 1) % layers_.size();
 }
 
+void AttentionCase::draw_pages() {
+  std::mt19937 engine(13);
+  masks_.assign(blocks_.front().size() * shape_.kv_heads, 0);
+  for (std::uint8_t& mask : masks_) {
+    for (std::uint32_t page = 0; page < kBlockPages; ++page) {
+      if (engine() % shape_.pages_per_kept == 0) mask |= static_cast<std::uint8_t>(1u << page);
+    }
+  }
+  for (auto& blocks : blocks_) {
+    for (std::size_t b = 0; b < blocks.size(); ++b) blocks[b].head_masks = masks_.data() + b * shape_.kv_heads;
+  }
+}
+
 double AttentionCase::flops() const {
   double pairs = 0;
   for (const std::int64_t position : positions_) pairs += static_cast<double>(position + 1);
-  return 4.0 * shape_.head_dim * shape_.query_heads * pairs;
+  std::size_t kept = 0;
+  for (const std::uint8_t mask : masks_) kept += static_cast<std::size_t>(std::popcount(mask));
+  const double share = static_cast<double>(kept) / static_cast<double>(masks_.size() * kBlockPages);
+  return 4.0 * shape_.head_dim * shape_.query_heads * pairs * share;
+}
+
+std::size_t AttentionCase::attended_bytes(const std::uint8_t* masks) const {
+  constexpr std::size_t kLine = 64;
+  std::vector<bool> lines(format_.block_bytes() / kLine);
+  const auto add = [&](std::size_t begin, std::size_t bytes) {
+    for (std::size_t line = begin / kLine; line * kLine < begin + bytes; ++line) lines[line] = true;
+  };
+  const std::size_t groups = format_.groups();
+  for (std::uint32_t head = 0; head < format_.kv_heads; ++head) {
+    for (std::uint32_t page = 0; page < kBlockPages; ++page) {
+      if ((masks[head] >> page & 1u) == 0) continue;
+      const std::uint32_t token = page * kPageTokens;
+      const std::uint32_t panel = token / kPanelTokens;
+      const std::uint32_t column = token % kPanelTokens;
+      for (std::size_t d = 0; d < format_.head_dim; ++d) {
+        add(format_.key_offset(head, panel) + d * format_.key_row_bytes() + column * element_bits(format_.type) / 8,
+            kPageTokens * element_bits(format_.type) / 8);
+      }
+      add(format_.value_offset(head) + token * format_.value_row_bytes(), kPageTokens * format_.value_row_bytes());
+      for (std::size_t g = 0; g < groups; ++g) {
+        add(format_.key_scale_offset(head, panel) + 2 * (g * kPanelTokens + column), 2 * kPageTokens);
+        add(format_.value_scale_offset(head) + 2 * (g * kBlockTokens + token), 2 * kPageTokens);
+      }
+    }
+  }
+  return static_cast<std::size_t>(std::count(lines.begin(), lines.end(), true)) * kLine;
 }
 
 double AttentionCase::kv_bytes() const {
-  return static_cast<double>(shape_.tokens * format_.token_bytes());
+  std::size_t bytes = 0;
+  for (std::size_t b = 0; b < blocks_.front().size(); ++b) bytes += attended_bytes(masks_.data() + b * shape_.kv_heads);
+  return static_cast<double>(bytes);
 }
 
 }  // namespace rotulus::benchmarks

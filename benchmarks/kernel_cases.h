@@ -61,8 +61,9 @@ struct AttentionShape {
   std::uint32_t kv_heads = 3;
   std::uint32_t head_dim = 64;
   std::size_t tokens = 8192;
-  std::size_t rows = 512;  // the last positions
-  std::size_t layers = 1;  // separate memory, taken in turn
+  std::size_t rows = 512;          // the last positions
+  std::size_t layers = 1;          // separate memory, taken in turn
+  std::size_t pages_per_kept = 1;  // each KV head attends to one page of so many, drawn at random
 };
 
 class AttentionCase final {
@@ -72,15 +73,19 @@ class AttentionCase final {
   void run();  // one layer
 
   double flops() const;     // 4 head_dim per head and visible pair
-  double kv_bytes() const;  // of the tokens of one layer
+  double kv_bytes() const;  // of the cache lines of one layer in which something is attended
 
  private:
+  void draw_pages();
+  std::size_t attended_bytes(const std::uint8_t* masks) const;  // of one block, in whole cache lines
+
   kernels::Backend& backend_;
   std::unique_ptr<kernels::Stream> stream_;
   AttentionShape shape_;
   kernels::KvFormat format_;
   std::vector<std::unique_ptr<kernels::Buffer>> layers_;
   std::vector<std::vector<kernels::KvBlock>> blocks_;
+  std::vector<std::uint8_t> masks_;  // [blocks][kv_heads]
   std::vector<kernels::Stripe> stripes_;
   std::vector<std::int64_t> positions_;
   std::vector<float> queries_;
