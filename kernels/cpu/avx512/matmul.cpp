@@ -59,15 +59,16 @@ void multiply_runs(const PanelProduct& p, std::size_t row, std::size_t rows, std
   std::size_t k = 0;
   do {  // no input at all still is one run, which writes zeros
     const std::size_t depth = smaller(kSumRun, p.depth - k);
-    product<float>(rows, vectors,
-                   {.a = p.x + row * p.x_stride + k,
-                    .a_stride = p.x_stride,
-                    .b = p.panel + k * kPanelColumns,
-                    .b_stride = kPanelColumns,
-                    .depth = depth,
-                    .c = c,
-                    .c_stride = c_stride,
-                    .into = p.accumulate || k > 0 ? Into::add : Into::replace});
+    product(rows, vectors,
+            {.a = p.x + row * p.x_stride + k,
+             .a_stride = p.x_stride,
+             .b = p.panel + k * kPanelColumns,
+             .b_stride = kPanelColumns,
+             .depth = depth,
+             .c = c,
+             .c_stride = c_stride,
+             .accumulate = p.accumulate || k > 0,
+             .next = k + depth < p.depth ? p.x + row * p.x_stride + k + depth : p.x + (row + rows) * p.x_stride});
     k += depth;
   } while (k < p.depth);
 }
