@@ -12,6 +12,7 @@
 #include <random>
 #include <thread>
 
+#include "kernels/rates.h"
 #include "protocol/error.h"
 #include "worker/control_link.h"
 #include "worker/options.h"
@@ -212,7 +213,9 @@ class CountingSource final : public WorkSource {
 void run(const Options& options, spdlog::logger& log) {
   const Place place = find_place();
   const auto transport = make_mpi_transport();
-  const auto backend = kernels::make_cpu_backend(options.isa, thread_count(options, place));
+  const std::size_t threads = thread_count(options, place);
+  log.info("machine rank={} {}", place.rank, to_string(kernels::measure_rates(threads)));
+  const auto backend = kernels::make_cpu_backend(options.isa, threads);
   const auto model = load_model(options.model, *backend);
   const Tokenizer tokenizer(model->file);
   const auto chat_template = make_chat_template(model->file.find_string("tokenizer.chat_template"),

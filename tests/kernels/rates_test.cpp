@@ -1,0 +1,37 @@
+#include "kernels/rates.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/backend.h"
+
+namespace rotulus::kernels {
+namespace {
+
+// How fast is the machine's business; that an instruction which it has is measured, and one that it lacks is left out,
+// is ours.
+TEST(MachineRates, MeasureWhatTheMachineHasAndNothingElse) {
+  const MachineRates rates = measure_rates(3);
+  ASSERT_EQ(rates.operations.size(), std::size(kInstructions));
+  const std::string line = to_string(rates);
+  for (const Instruction instruction : kInstructions) {
+    const bool is_named = line.find(std::string(to_string(instruction)) + "=") != std::string::npos;
+    EXPECT_EQ(is_named, rates.operations_of(instruction) > 0) << line;
+  }
+  EXPECT_EQ(rates.operations_of(Instruction::dot_int8) > 0, __builtin_cpu_supports("avx512vnni") != 0);
+  EXPECT_EQ(rates.operations_of(Instruction::dot_bf16) > 0, __builtin_cpu_supports("avx512bf16") != 0);
+  if (supported_isas().back() != Isa::scalar) {
+    EXPECT_GT(rates.operations_of(Instruction::fma_f32), 0);
+  }
+}
+
+TEST(MachineRates, ReadWithOneThreadAndTwiceAsManyUpToAll) {
+  std::vector<std::size_t> threads;
+  for (const MachineRates::Read& read : measure_rates(5).reads) {
+    threads.push_back(read.threads);
+    EXPECT_GT(read.bytes_per_second, 0);
+  }
+  EXPECT_EQ(threads, (std::vector<std::size_t>{1, 2, 4, 5}));
+}
+
+}  // namespace
+}  // namespace rotulus::kernels
