@@ -32,15 +32,19 @@ std::optional<std::string> why_not(const Database& database, const std::string& 
   });
 }
 
-// Two overlapping files in level 0, which compaction will want to merge; one byte of the larger is damaged.
-void make_damaged_level0(const fs::path& directory) {
+std::unique_ptr<rocksdb::DB> open_uncompacted(const fs::path& directory) {
   rocksdb::Options options;
   options.create_if_missing = true;
   options.disable_auto_compactions = true;
   options.compression = rocksdb::kNoCompression;
   rocksdb::DB* opened = nullptr;
-  ASSERT_TRUE(rocksdb::DB::Open(options, directory.string(), &opened).ok());
-  const std::unique_ptr<rocksdb::DB> db(opened);
+  EXPECT_TRUE(rocksdb::DB::Open(options, directory.string(), &opened).ok());
+  return std::unique_ptr<rocksdb::DB>(opened);
+}
+
+// Two overlapping files in level 0, which compaction will want to merge; one byte of the larger is damaged.
+void make_damaged_level0(const fs::path& directory) {
+  const auto db = open_uncompacted(directory);
   for (const char object : {'a', 'c'}) {
     for (std::uint8_t i = 1; i < 40; ++i) {
       ASSERT_TRUE(db->Put({}, key_of(object, i), std::string(20'000, static_cast<char>(i))).ok());
@@ -51,14 +55,18 @@ void make_damaged_level0(const fs::path& directory) {
   ASSERT_TRUE(db->Flush({}).ok());
 }
 
-void damage_largest_sst(const fs::path& directory) {
+fs::path largest_sst(const fs::path& directory) {
   fs::path largest;
   for (const auto& entry : fs::directory_iterator(directory)) {
     if (entry.path().extension() != ".sst") continue;
     if (largest.empty() || entry.file_size() > fs::file_size(largest)) largest = entry.path();
   }
-  std::fstream file(largest, std::ios::in | std::ios::out | std::ios::binary);
-  file.seekp(100'000);  // among the values of 'a'
+  return largest;
+}
+
+void damage(const fs::path& path, std::uintmax_t at) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(at));
   file.put('!').put('?');
 }
 
@@ -74,7 +82,7 @@ std::size_t count_openings(const fs::path& directory) {
 TEST(Database, GoesOnWritingWhenACompactionMeetsDamage) {
   const TemporaryDirectory directory;
   make_damaged_level0(directory / "db");
-  damage_largest_sst(directory / "db");
+  damage(largest_sst(directory / "db"), 100'000);  // among the values of 'a'
   {
     Database database(directory / "db", 8);
     for (int i = 1; i < 60; ++i) {
@@ -101,6 +109,45 @@ TEST(Database, GoesOnWritingWhenACompactionMeetsDamage) {
   EXPECT_EQ(why_not(database, key_of('b', 60)), std::nullopt);
   put(database, key_of('d', 1), 1000);
   EXPECT_EQ(why_not(database, key_of('d', 1)), std::nullopt);
+}
+
+// A file of level 0 holds what was written at the time, of any number of objects. Wherever it is damaged, the objects
+// that are whole must be found: a catalogue is made anew from them.
+TEST(Database, FindsEveryWholePrefixOfADamagedFile) {
+  const TemporaryDirectory directory;
+  const std::string objects = "abcdeghk";
+  {
+    const auto db = open_uncompacted(directory / "db");
+    for (const char object : objects) {
+      for (std::uint8_t i = 1; i <= 3; ++i) {
+        ASSERT_TRUE(db->Put({}, key_of(object, i), std::string(20'000, static_cast<char>(i))).ok());
+      }
+    }
+    ASSERT_TRUE(db->Flush({}).ok());
+    ASSERT_TRUE(db->Put({}, key_of('f', 1), std::string(100, 1)).ok());  // in a file of its own
+    ASSERT_TRUE(db->Flush({}).ok());
+  }
+  const std::uintmax_t bytes = fs::file_size(largest_sst(directory / "db"));
+  for (std::uintmax_t at = 5'000; at + 10'000 < bytes; at += 55'000) {
+    SCOPED_TRACE(at);
+    const TemporaryDirectory copy(TemporaryDirectory::Place::memory);
+    fs::copy(directory / "db", copy / "db");
+    damage(largest_sst(copy / "db"), at);
+    damage(largest_sst(copy / "db"), bytes / 2 + 5'000);
+    const Database database(copy / "db", 8);
+    const std::vector<std::string> found = database.key_prefixes();
+    std::size_t damaged = 0;
+    for (const char object : objects + 'f') {
+      bool is_whole = true;
+      for (std::uint8_t i = 1; i <= (object == 'f' ? 1 : 3); ++i) is_whole &= !why_not(database, key_of(object, i));
+      damaged += !is_whole;
+      if (is_whole) {
+        EXPECT_TRUE(std::binary_search(found.begin(), found.end(), std::string(8, object))) << object;
+      }
+    }
+    EXPECT_GE(damaged, 1u);
+    EXPECT_LE(damaged, 2u);
+  }
 }
 
 // Erasing must give whole files back unread: after it, hardly more than the other object is on the disk.

@@ -7,6 +7,7 @@
 #include <rocksdb/listener.h>
 #include <rocksdb/options.h>
 #include <rocksdb/slice.h>
+#include <rocksdb/sst_file_reader.h>
 #include <rocksdb/sst_partitioner.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
@@ -26,6 +27,7 @@
 #include <utility>
 
 #include "memory_store/tiers/rocksdb/durable_files.h"
+#include "memory_store/tiers/rocksdb/readable_keys.h"
 #include "protocol/error.h"
 #include "protocol/failpoint.h"
 
@@ -277,7 +279,7 @@ rocksdb::Status Database::State::change(const Change& make) {
   };
   if (must_reopen) reopen(is_salvage);
   rocksdb::Status status = attempt();
-  if (!status.IsCorruption()) return status;
+  if (!status.IsCorruption() || is_salvage) return status;
   // A compaction met damage. It would meet it again: go on without compaction.
   reopen(true);
   return attempt();
@@ -359,29 +361,30 @@ bool Database::contains(const KeyRange& range) const {
   return state_->holds_key(range);
 }
 
+// Each file by itself, so that damage of one hides nothing in another.
 std::vector<std::string> Database::key_prefixes() const {
   const rocksdb::Status flushed = state_->change([](rocksdb::DB& db) { return db.Flush({}); });
   const std::shared_lock lock(state_->lifetime);
   rocksdb::DB& db = state_->opened();
   const std::size_t length = state_->key_prefix_bytes;
   std::set<std::string> prefixes;
-  // Follows the keys of [begin, end] from prefix to prefix. Damage ends it: what lies behind is found another time.
-  const auto walk = [&](const std::string& begin, const std::string& end) {
-    const std::unique_ptr<rocksdb::Iterator> iterator(db.NewIterator({}));
-    for (iterator->Seek(begin); iterator->Valid() && iterator->key().compare(end) <= 0;) {
-      std::string prefix = iterator->key().ToString().substr(0, length);
-      prefixes.insert(prefix);
-      iterator->Seek(prefix + std::string(length, '\xff'));
-    }
-  };
-  if (!flushed.ok()) walk("", std::string(length, '\xff'));
+  if (!flushed.ok()) {
+    const auto iterate = [&] { return std::unique_ptr<rocksdb::Iterator>(db.NewIterator({})); };
+    add_readable_prefixes(iterate, {.first = "", .last = kAfterEveryKey}, length, prefixes);
+  }
+  db.DisableFileDeletions();  // a compaction may take a file away between its being named and read
   std::vector<rocksdb::LiveFileMetaData> files;
   db.GetLiveFilesMetaData(&files);
   for (const rocksdb::LiveFileMetaData& file : files) {
     prefixes.insert(file.smallestkey.substr(0, length));
-    if (file.smallestkey.substr(0, length) != file.largestkey.substr(0, length))
-      walk(file.smallestkey, file.largestkey);
+    prefixes.insert(file.largestkey.substr(0, length));
+    if (file.smallestkey.compare(0, length, file.largestkey, 0, length) == 0) continue;
+    rocksdb::SstFileReader reader(db.GetOptions());
+    if (!reader.Open((state_->directory / file.relative_filename).string()).ok()) continue;
+    const auto iterate = [&] { return std::unique_ptr<rocksdb::Iterator>(reader.NewIterator({})); };
+    add_readable_prefixes(iterate, {.first = file.smallestkey, .last = file.largestkey}, length, prefixes);
   }
+  db.EnableFileDeletions(false);
   return {prefixes.begin(), prefixes.end()};
 }
 
