@@ -149,7 +149,9 @@ ContextEstimate ContextService::estimate(std::uint64_t tokens, protocol::Attenti
   }
   const Capacity now = capacity();
   ContextEstimate estimate{.tokens = tokens, .retrieval = plan_retrieval(asked, tokens, now.window)};
-  estimate.disk_bytes = stored_bytes(tokens, now.kv_bytes_per_token, estimate.retrieval);
+  const StoredBytes stored = stored_bytes(tokens, now.kv, estimate.retrieval);
+  estimate.disk_bytes = stored.total;
+  estimate.window_savings = stored.saved;
   estimate.disk_bytes_free = now.bytes_free;
   estimate.seconds = costs_.seconds(tokens, estimate.retrieval);
   estimate.obstacle = check_document(asked, tokens, true, now);
@@ -434,7 +436,9 @@ ContextView ContextService::view(const Entry& entry) const {
     }
   }
   if (group_.has_model()) {
-    view.kv_bytes = stored_bytes(progress.committed, group_.model().kv_bytes_per_token, record.parameters.retrieval);
+    const StoredBytes stored = stored_bytes(progress.committed, group_.model().kv, record.parameters.retrieval);
+    view.kv_bytes = stored.total;
+    view.window_savings = stored.saved;
     view.numerics_changed = record.is_tokenized() && record.parameters.numerics_id != group_.parameters().numerics_id;
   }
   return view;
@@ -449,9 +453,7 @@ void ContextService::notify(Entry& entry) {
 }
 
 Capacity ContextService::capacity() const {
-  return {.window = group_.model().context_length,
-          .kv_bytes_per_token = group_.model().kv_bytes_per_token,
-          .bytes_free = group_.bytes_free()};
+  return {.window = group_.model().context_length, .kv = group_.model().kv, .bytes_free = group_.bytes_free()};
 }
 
 SpooledDocument ContextService::spooled(const ContextRecord& record) const {

@@ -43,7 +43,8 @@ struct ContextView {
   protocol::ContextParameters parameters;
   ContextProgress progress;
   std::uint64_t source_bytes = 0;
-  std::uint64_t kv_bytes = 0;  // of the committed chunks
+  std::uint64_t kv_bytes = 0;        // of the committed chunks
+  std::uint64_t window_savings = 0;  // bytes that they do not take because layers slide
   std::uint64_t chunks_committed = 0;
   std::uint64_t chunks_repaired = 0;
   bool numerics_changed = false;            // its numerics id is not the running one
@@ -62,6 +63,7 @@ struct ContextEstimate {
   std::uint64_t tokens = 0;
   protocol::RetrievalParameters retrieval;
   std::uint64_t disk_bytes = 0;             // of its keys, values and landmarks
+  std::uint64_t window_savings = 0;         // what they would take more if no layer slid
   std::uint64_t disk_bytes_free = 0;        // on all volumes that are held
   std::optional<double> seconds;            // to compute it; nullopt: nothing was computed yet to judge by
   std::optional<protocol::Error> obstacle;  // why it would be failed

@@ -100,10 +100,10 @@ RetrievalParameters plan_retrieval(AttentionMode asked, std::uint64_t tokens, st
           .local_tokens = static_cast<std::uint32_t>(std::max<std::uint64_t>(local, 1) * protocol::kBlockTokens)};
 }
 
-std::uint64_t stored_bytes(std::uint64_t tokens, std::uint64_t kv_bytes_per_token,
-                           const RetrievalParameters& retrieval) {
-  const std::uint64_t kv_bytes = tokens * kv_bytes_per_token;
-  return retrieval.landmark_version == 0 ? kv_bytes : kv_bytes + kv_bytes / kLandmarkShare;
+StoredBytes stored_bytes(std::uint64_t tokens, const protocol::KvCost& kv, const RetrievalParameters& retrieval) {
+  const protocol::KvBytes bytes = protocol::kv_bytes(tokens, kv);
+  const std::uint64_t landmarks = retrieval.landmark_version == 0 ? 0 : bytes.full / kLandmarkShare;
+  return {.total = bytes.kept() + landmarks, .saved = bytes.saved};
 }
 
 std::optional<Error> check_window(std::uint64_t tokens, bool is_counted, std::uint64_t window) {
@@ -119,10 +119,10 @@ std::optional<Error> check_window(std::uint64_t tokens, bool is_counted, std::ui
 std::optional<Error> check_disk(std::span<const protocol::ObjectRecord> chunks, std::uint64_t tokens,
                                 const RetrievalParameters& retrieval, const Capacity& capacity) {
   const std::uint64_t missing = tokens - committed_tokens(chunks, tokens);
-  const std::uint64_t bytes = stored_bytes(missing, capacity.kv_bytes_per_token, retrieval);
+  const std::uint64_t bytes = stored_bytes(missing, capacity.kv, retrieval).total;
   const std::uint64_t needed = bytes + bytes / kOverheadShare + kFixedOverheadBytes;
   if (bytes == 0 || needed <= capacity.bytes_free) return std::nullopt;
-  const std::uint64_t token_bytes = stored_bytes(1, capacity.kv_bytes_per_token, retrieval);
+  const std::uint64_t token_bytes = protocol::ceil_div(bytes, missing);
   const std::uint64_t usable = capacity.bytes_free - std::min(capacity.bytes_free, kFixedOverheadBytes);
   return Error(
       ErrorCode::storage_full,

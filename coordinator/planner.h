@@ -12,9 +12,9 @@ namespace rotulus::coordinator {
 
 // What the running worker group can take.
 struct Capacity {
-  std::uint64_t window = 0;              // positions of the model
-  std::uint64_t kv_bytes_per_token = 0;  // all layers
-  std::uint64_t bytes_free = 0;          // on the disks of its volumes
+  std::uint64_t window = 0;  // positions of the model
+  protocol::KvCost kv;
+  std::uint64_t bytes_free = 0;  // on the disks of its volumes
 };
 
 // The most tokens that a document may have under exact attention: an answer needs one position behind it.
@@ -24,9 +24,13 @@ std::uint64_t longest_exact_document(std::uint64_t window);
 // (automatic) and the document with one token of an answer is longer than the window.
 protocol::RetrievalParameters plan_retrieval(protocol::AttentionMode asked, std::uint64_t tokens, std::uint64_t window);
 
-// On disk, of a context that keeps what `retrieval` says.
-std::uint64_t stored_bytes(std::uint64_t tokens, std::uint64_t kv_bytes_per_token,
-                           const protocol::RetrievalParameters& retrieval);
+// On disk, of a context that keeps what `retrieval` says: landmarks of the layers that see all of it.
+struct StoredBytes {
+  std::uint64_t total = 0;
+  std::uint64_t saved = 0;  // what it would take more if sliding layers kept every token
+};
+StoredBytes stored_bytes(std::uint64_t tokens, const protocol::KvCost& kv,
+                         const protocol::RetrievalParameters& retrieval);
 
 // {context_length_exceeded} with the numbers, for exact attention. `is_counted`: `tokens` is the whole document, not
 // only what was counted before it was certain.

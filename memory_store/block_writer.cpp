@@ -75,6 +75,20 @@ void BlockWriter::seal(const BlockAddress& address) {
   work_.notify_one();
 }
 
+void BlockWriter::discard(const BlockAddress& address) {
+  const std::lock_guard lock(mutex_);
+  const auto object = objects_.find(address.object);
+  if (object == objects_.end()) return;
+  Part& part = object->second.parts[address.volume];
+  const auto found = part.blocks.find(block_key(address));
+  if (found == part.blocks.end()) return;
+  CHECK(found->second.open_slot.has_value(), to_string(address));
+  HostTier& tier = host_.of(address.kind);
+  tier.forget(*found->second.open_slot);
+  tier.unpin({&*found->second.open_slot, 1});
+  part.blocks.erase(found);
+}
+
 BlocksHash BlockWriter::finish(ObjectId id, VolumeId volume) {
   std::unique_lock lock(mutex_);
   WritingObject& object = objects_[id];

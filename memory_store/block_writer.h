@@ -42,6 +42,7 @@ class BlockWriter final {
   Slot place(const BlockAddress& address);
   std::byte* block_for_writing(const BlockAddress& address);
   void seal(const BlockAddress& address);
+  void discard(const BlockAddress& address);
   // Seals what is left of the object's part on one volume, and waits until all of it is written. Its hash.
   BlocksHash finish(ObjectId object, VolumeId volume);
   // The part is committed: it is an object like any other now.

@@ -169,6 +169,10 @@ void KvStore::seal(const BlockAddress& address) {
   state_->writer.seal(address);
 }
 
+void KvStore::discard(const BlockAddress& address) {
+  state_->writer.discard(address);
+}
+
 std::uint64_t KvStore::commit(protocol::ManifestRecord record, std::uint64_t catalogue_sequence) {
   Volume& volume = find_volume(state_->volumes, record.volume);
   if (const protocol::StoreId owner = volume.state().store; record.store != owner) {

@@ -87,6 +87,8 @@ class KvStore final {
   std::byte* block_for_writing(const BlockAddress& address);
   // The block is complete, or the chunk ends in it: it will not be written to again.
   void seal(const BlockAddress& address);
+  // The block, not sealed yet, will be no part of its object: what was filled is forgotten. Unknown blocks are fine.
+  void discard(const BlockAddress& address);
   // Seals and writes what is left of the object, then the manifest record (object, volume, range … filled in by the
   // caller; block_count and blocks_hash by the store). Returns the record's hash.
   // Throws Error{storage_full}, {storage_corrupt} or {unavailable}; the object is then dead, and to be abandoned.

@@ -16,6 +16,7 @@
 
 #include "protocol/error.h"
 #include "protocol/ids.h"
+#include "protocol/kv_cost.h"
 #include "protocol/lanes.h"
 #include "protocol/token_range.h"
 
@@ -125,7 +126,7 @@ struct ModelFacts {
   std::uint32_t layers = 0;
   std::uint64_t parameter_count = 0;
   std::uint64_t file_bytes = 0;
-  std::uint64_t kv_bytes_per_token = 0;  // all layers
+  KvCost kv;
   bool operator==(const ModelFacts&) const = default;
 };
 

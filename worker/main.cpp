@@ -116,7 +116,7 @@ protocol::Hello make_hello(const Options& options, const Place& place, std::uint
   hello.model.layers = h.layers;
   hello.model.parameter_count = count_parameters(model);
   hello.model.file_bytes = model.file.bytes();
-  hello.model.kv_bytes_per_token = format.token_bytes() * h.layers;
+  hello.model.kv = h.kv_cost(format.token_bytes());
   hello.parameters.model_fingerprint = model.fingerprint;
   hello.parameters.tokenizer_fingerprint = model.tokenizer_fingerprint;
   hello.parameters.rope =

@@ -136,6 +136,8 @@ void RankEngine::lay_out_rows(const StepPlan& plan, Step& step) {
         attended.chunks = &context.chunks;
         attended.visible_end = item.first_position + item.tokens.size();
         attended.appends_to_context = true;
+        attended.chunk_end =
+            protocol::chunk_range(item.first_position / protocol::kChunkTokens, context.token_count).end;
         attended.kept = context.kept;
         for (std::uint32_t r = 0; r < size(); ++r) place(r, rows_of_rank(item.tokens.size(), r, size()));
       } else {

@@ -132,7 +132,8 @@ std::string estimate_json(const ContextEstimate& estimate, const ClusterView& cl
   json.field("fits", !estimate.obstacle.has_value()).key("attention");
   write_retrieval(json, mode_of(estimate.retrieval), estimate.retrieval);
   json.key("bytes").begin_object().field("disk", estimate.disk_bytes);
-  json.field("ram", std::min(estimate.disk_bytes, ram_budget)).end_object();
+  json.field("ram", std::min(estimate.disk_bytes, ram_budget));
+  json.field("saved_by_windows", estimate.window_savings).end_object();
   json.key("available").begin_object().field("disk", estimate.disk_bytes_free).field("ram", ram_budget).end_object();
   json.key("seconds");
   if (estimate.seconds) {

@@ -70,7 +70,9 @@ void write_model(JsonWriter& json, const ClusterView& cluster, std::string_view 
   json.begin_object().field("id", name).field("name", model.name).field("architecture", model.architecture);
   json.field("context_length", model.context_length).field("n_vocab", model.vocabulary).field("layers", model.layers);
   json.field("n_params", model.parameter_count).field("size", model.file_bytes);
-  json.field("kv_bytes_per_token", model.kv_bytes_per_token);
+  json.field("kv_bytes_per_token", model.kv.token_bytes);
+  json.field("sliding_kv_bytes_per_token", model.kv.sliding_token_bytes);
+  json.field("sliding_window", model.kv.sliding_window);
   json.field("has_chat_template", !model.chat_template.empty()).end_object();
 }
 

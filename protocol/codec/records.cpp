@@ -197,7 +197,9 @@ void write(ModelFacts::Builder to, const protocol::ModelFacts& from) {
   to.setLayers(from.layers);
   to.setParameterCount(from.parameter_count);
   to.setFileBytes(from.file_bytes);
-  to.setKvBytesPerToken(from.kv_bytes_per_token);
+  to.setKvBytesPerToken(from.kv.token_bytes);
+  to.setSlidingKvBytesPerToken(from.kv.sliding_token_bytes);
+  to.setSlidingWindow(from.kv.sliding_window);
 }
 
 protocol::ModelFacts read(ModelFacts::Reader from) {
@@ -209,7 +211,9 @@ protocol::ModelFacts read(ModelFacts::Reader from) {
           .layers = from.getLayers(),
           .parameter_count = from.getParameterCount(),
           .file_bytes = from.getFileBytes(),
-          .kv_bytes_per_token = from.getKvBytesPerToken()};
+          .kv = {.token_bytes = from.getKvBytesPerToken(),
+                 .sliding_token_bytes = from.getSlidingKvBytesPerToken(),
+                 .sliding_window = from.getSlidingWindow()}};
 }
 
 void write(VolumeState::Builder to, const protocol::VolumeState& from) {

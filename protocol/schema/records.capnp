@@ -134,6 +134,8 @@ struct ModelFacts {
   parameterCount @6 :UInt64;      # Elements of all tensors.
   fileBytes @7 :UInt64;           # Size of the file.
   kvBytesPerToken @8 :UInt64;     # Over all layers, in the stored form.
+  slidingKvBytesPerToken @9 :UInt64;        # Of these, in layers that see the last slidingWindow tokens only.
+  slidingWindow @10 :UInt32;      # 0: no layer slides.
 }
 
 struct VolumeState {

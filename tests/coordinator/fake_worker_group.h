@@ -42,7 +42,7 @@ struct FakeGroupOptions {
   std::string secret;
   std::uint32_t ranks_that_come = 256;                     // the others never connect
   std::vector<protocol::VolumeId> volumes = {{11}, {12}};  // one for each rank, as far as there are
-  protocol::ModelFacts model{.name = "fake", .context_length = 8192, .vocabulary = 256, .kv_bytes_per_token = 1000};
+  protocol::ModelFacts model{.name = "fake", .context_length = 8192, .vocabulary = 256, .kv = {.token_bytes = 1000}};
   protocol::ContextParameters parameters{.model_fingerprint = "model",
                                          .tokenizer_fingerprint = "bytes",
                                          .rope = "none",

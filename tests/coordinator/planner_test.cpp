@@ -13,7 +13,7 @@ using protocol::AttentionMode;
 using protocol::ErrorCode;
 using protocol::RetrievalParameters;
 
-constexpr Capacity kCapacity{.window = 8192, .kv_bytes_per_token = 1000, .bytes_free = 100u << 20};
+constexpr Capacity kCapacity{.window = 8192, .kv = {.token_bytes = 1000}, .bytes_free = 100u << 20};
 
 TEST(Planner, LeavesRoomForOneTokenOfAnAnswer) {
   EXPECT_FALSE(check_window(8191, true, kCapacity.window));
@@ -51,6 +51,16 @@ TEST(Planner, KeepsLandmarksBeyondTheWindowOrWhereTheyAreAskedFor) {
   EXPECT_EQ(plan_retrieval(AttentionMode::retrieval, 10, 2000).local_tokens, 384u);
   EXPECT_EQ(plan_retrieval(AttentionMode::retrieval, 10, 32'768).local_tokens, 2048u);
   EXPECT_EQ(plan_retrieval(AttentionMode::retrieval, 10, 256).local_tokens, 128u);
+}
+
+// Of 10,000 tokens, a layer with a window of 512 keeps 512, 512 and, the last chunk ending inside a block, 528.
+TEST(Planner, CountsWhatSlidingLayersDrop) {
+  const protocol::KvCost kv{.token_bytes = 1000, .sliding_token_bytes = 800, .sliding_window = 512};
+  const StoredBytes exact = stored_bytes(10'000, kv, {});
+  EXPECT_EQ(exact.total, 10'000u * 200 + (512 + 512 + 528) * 800);
+  EXPECT_EQ(exact.total + exact.saved, 10'000'000u);
+  const StoredBytes retrieved = stored_bytes(10'000, kv, {.landmark_version = 1});
+  EXPECT_EQ(retrieved.total, exact.total + 10'000u * 200 / 10);
 }
 
 TEST(Planner, TakesOfADocumentWhatTheDisksCanHold) {

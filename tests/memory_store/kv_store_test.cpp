@@ -251,6 +251,28 @@ TEST(KvStore, GivesTheBytesOfAnAbandonedObjectBack) {
   EXPECT_EQ(read_object(*store, {.id = {1}}, volume).right, 4 * kLayers);
 }
 
+TEST(KvStore, LeavesWhatIsDiscardedOutOfItsObject) {
+  const TemporaryDirectory directory;
+  const auto store = open_store(make_config(directory / "v", 4));
+  const VolumeId volume = only_volume(*store);
+  store->reconcile(volume, kStore, 1, {});
+  const TestObject object{.id = {1}, .blocks = 1};
+  // Ten times as many as there are places for: what is discarded gives its place back.
+  for (std::uint32_t block = 1; block <= 40; ++block) {
+    const BlockAddress address{.object = object.id, .layer = 1, .block = block, .volume = volume};
+    fill(store->block_for_writing(address), address);
+    store->discard(address);
+    store->discard(address);
+  }
+  store->discard({.object = {2}, .layer = 0, .block = 0, .volume = volume});
+  EXPECT_EQ(store->stats().host_bytes_pinned, 0u);
+  write_object(*store, object, volume);
+  EXPECT_EQ(store->manifests(volume).at(0).first.block_count, kLayers);
+  EXPECT_EQ(read_object(*store, object, volume).right, kLayers);
+  const BlockAddress discarded{.object = object.id, .layer = 1, .block = 1, .volume = volume};
+  EXPECT_EQ(catch_error([&] { store->pin({&discarded, 1}); }).code(), ErrorCode::storage_corrupt);
+}
+
 TEST(KvStore, KeepsTwoVolumesApart) {
   const TemporaryDirectory directory;
   KvStoreConfig config = make_config(directory / "a", 16);

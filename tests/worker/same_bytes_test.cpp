@@ -6,9 +6,8 @@
 
 #include <set>
 
+#include "tests/support/byte_model.h"
 #include "tests/support/model_file.h"
-#include "tests/support/tiny_model.h"
-#include "worker/model/tokenizer/byte_alphabet.h"
 
 namespace rotulus::testing {
 namespace {
@@ -99,26 +98,11 @@ TEST(SameBytes, HoldForALongPromptStreamedFromDisk) {
                      .restart = true});
 }
 
-// A tiny model that speaks bytes; its windows are crossed within a hundred tokens.
-GgufBuilder tiny_family(const std::string& architecture, std::uint32_t window) {
-  std::vector<std::string> tokens;
-  for (int byte = 0; byte < 256; ++byte) {
-    tokens.push_back(worker::tokenizer::spell_byte(static_cast<std::uint8_t>(byte)));
-  }
-  tokens.emplace_back("<|im_end|>");
-  GgufBuilder file =
-      tiny_model({.architecture = architecture, .layers = 6, .vocabulary = static_cast<std::uint32_t>(tokens.size())});
-  file.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "smollm");
-  file.strings("tokenizer.ggml.tokens", tokens).strings("tokenizer.ggml.merges", {});
-  file.u32("tokenizer.ggml.eos_token_id", 256);
-  if (window > 0) file.u32(architecture + ".attention.sliding_window", window);
-  return file;
-}
-
+// Windows are crossed within a hundred tokens.
 class SameBytesOfArchitecture : public ::testing::TestWithParam<std::pair<const char*, std::uint32_t>> {};
 
 TEST_P(SameBytesOfArchitecture, HoldForAnyRanksAndAfterARestart) {
-  const TemporaryModel model(tiny_family(GetParam().first, GetParam().second), GetParam().first);
+  const TemporaryModel model(byte_model(GetParam().first, GetParam().second), GetParam().first);
   const auto run = [&](const SameBytesRun& run) {
     return run_same_bytes(run, model.path(), std::filesystem::temp_directory_path());
   };

@@ -219,6 +219,13 @@ void read_attention(const ArchitectureKeys& keys, Hyperparameters& into) {
 
 }  // namespace
 
+protocol::KvCost Hyperparameters::kv_cost(std::size_t kv_token_bytes) const {
+  const auto sliding = static_cast<std::uint64_t>(std::count(slides.begin(), slides.end(), true));
+  return {.token_bytes = layers * kv_token_bytes,
+          .sliding_token_bytes = sliding * kv_token_bytes,
+          .sliding_window = sliding_attention.window};
+}
+
 Hyperparameters read_hyperparameters(const GgufFile& file) {
   Hyperparameters result;
   result.architecture = &require_architecture(file);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "protocol/kv_cost.h"
 #include "worker/model/architecture.h"
 #include "worker/model/gguf_file.h"
 
@@ -41,6 +42,8 @@ struct Hyperparameters {
   const LayerAttention& attention_of(std::uint32_t layer) const {
     return slides[layer] ? sliding_attention : full_attention;
   }
+  // kv_token_bytes: of one layer.
+  protocol::KvCost kv_cost(std::size_t kv_token_bytes) const;
 };
 
 // Errors: Error{unsupported} names a key that asks for what we do not compute, and the way out (an architecture, a RoPE

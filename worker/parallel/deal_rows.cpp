@@ -20,6 +20,7 @@ struct Plan {
   std::optional<std::pair<const void*, std::uint64_t>> shared_keys;
   std::vector<RowGroup::Segment> segments;
   std::vector<VisibleBlock> blocks;
+  std::uint64_t visible_end = 0;
   Retrieval* retrieval = nullptr;
   bool selects = false;
   bool votes = false;
@@ -74,6 +75,7 @@ class Dealer final {
     if (plan == plans_.end()) {
       plan = plans_.insert(plans_.end(), Plan{});
       plan->shared_keys = keys;
+      plan->visible_end = visible_end;
       if (items_[item].chunks) plan->blocks = all_blocks(visible_end);
     }
     for (const ItemRun& run : runs) plan->segments.push_back({item, run});
@@ -118,6 +120,7 @@ class Dealer final {
         if (tile != current) plans_.emplace_back();
         const ItemRun part = part_of(run, at, (tile + 1) * unit);
         plans_.back().segments.push_back({item, part});
+        plans_.back().visible_end = items_[item].visible_end;
         if (tile != current) finish(plans_.back(), tile);
         current = tile;
         at += static_cast<std::int64_t>(part.count);
@@ -130,12 +133,12 @@ class Dealer final {
 };
 
 // By the bytes that one rank would receive: keys of the other ranks, or all queries and then nodes of its own rows.
-bool ring_is_cheaper(const GroupSetting& group, const RowGroup& rows) {
+bool ring_is_cheaper(const GroupSetting& group, const RowGroup& rows, const Layout& layout) {
   std::size_t row_count = 0;
   for (const std::size_t count : rows.row_counts) row_count += count;
   const double row_bytes = sizeof(float) * double(group.model.query_heads) * group.format.head_dim;
   const double gathered = 2 * row_bytes * double(row_count);
-  const double ring = double(rows.blocks.size() * kBlockTokens) * double(group.format.token_bytes());
+  const double ring = double(layout.block_count() * kBlockTokens) * double(group.format.token_bytes());
   return ring < gathered;
 }
 
@@ -145,9 +148,12 @@ std::vector<std::unique_ptr<RowGroup>> deal_rows(const GroupSetting& group, std:
                                                  Strategy strategy) {
   std::vector<std::unique_ptr<RowGroup>> groups;
   for (Plan& plan : Dealer(items).deal()) {
-    auto rows = std::make_unique<RowGroup>(group, items, plan.segments, std::move(plan.blocks));
-    rows->by_ring = plan.shared_keys && (group.transport.size() == 1 || strategy == Strategy::ring ||
-                                         (strategy == Strategy::automatic && ring_is_cheaper(group, *rows)));
+    auto rows = std::make_unique<RowGroup>(group, items, plan.segments, plan.blocks, plan.visible_end);
+    for (RowGroup::Keys* keys : {&rows->full, &rows->sliding}) {
+      if (!keys->layout || !plan.shared_keys) continue;
+      keys->by_ring = group.transport.size() == 1 || strategy == Strategy::ring ||
+                      (strategy == Strategy::automatic && ring_is_cheaper(group, *rows, *keys->layout));
+    }
     rows->retrieval = plan.retrieval;
     rows->selects = plan.selects;
     rows->votes = plan.votes;

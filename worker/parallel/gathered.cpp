@@ -21,7 +21,7 @@ std::vector<std::byte> pack_nodes(const NodePartials& nodes, std::size_t first_r
   return message;
 }
 
-void return_nodes(const GroupSetting& group, StepAttention::RowGroup& rows) {
+void return_nodes(const GroupSetting& group, StepAttention::RowGroup& rows, const Layout& layout) {
   const std::size_t heads = group.model.query_heads;
   const std::size_t head_dim = group.format.head_dim;
   const std::uint32_t size = group.transport.size();
@@ -31,7 +31,7 @@ void return_nodes(const GroupSetting& group, StepAttention::RowGroup& rows) {
   std::size_t first_row = 0;
   for (std::uint32_t rank = 0; rank < size; ++rank) {
     outgoing[rank] = pack_nodes(rows.own_nodes, first_row, rows.row_counts[rank], heads, head_dim);
-    incoming[rank].resize(rows.layout->pieces(rank).size() * own_rows * heads * (head_dim + 1) * sizeof(float));
+    incoming[rank].resize(layout.pieces(rank).size() * own_rows * heads * (head_dim + 1) * sizeof(float));
     first_row += rows.row_counts[rank];
   }
   std::vector<std::span<const std::byte>> send(outgoing.begin(), outgoing.end());
@@ -39,7 +39,7 @@ void return_nodes(const GroupSetting& group, StepAttention::RowGroup& rows) {
   exchange(group.transport, send, receive);
   for (std::uint32_t rank = 0; rank < size; ++rank) {
     const std::byte* from = incoming[rank].data();
-    for (const Piece& piece : rows.layout->pieces(rank)) {
+    for (const Piece& piece : layout.pieces(rank)) {
       const kernels::Partial part = rows.partials.add(piece.node, own_rows);
       if (own_rows == 0) continue;
       std::memcpy(part.out, from, own_rows * heads * head_dim * sizeof(float));
@@ -69,13 +69,13 @@ void gather_queries(const GroupSetting& group, StepAttention::RowGroup& rows) {
   exchange(group.transport, send, receive);
 }
 
-void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer,
-                     kernels::Stream& stream) {
+void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, const Layout& layout,
+                     std::uint32_t layer, kernels::Stream& stream) {
   const std::size_t count = rows.all_positions.size();
   rows.own_nodes.clear();
   rows.page_mass.clear();
-  for (std::size_t round = 0; round < rows.layout->most_pieces(); ++round) {
-    const LoadedPiece own(group, rows, layer, round);
+  for (std::size_t round = 0; round < layout.most_pieces(); ++round) {
+    const LoadedPiece own(group, rows, layout, layer, round);
     if (!own.piece()) continue;
     // A node of keys that cannot be read is still sent: its size is agreed, and the rows are failed anyway.
     const kernels::Partial part = rows.own_nodes.add(own.piece()->node, count);
@@ -90,7 +90,7 @@ void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, s
     attend_piece(group, layer, stream, *own.piece(), own.blocks(), count, rows.all_queries.data(),
                  rows.all_positions.data(), part, page_lse);
   }
-  return_nodes(group, rows);
+  return_nodes(group, rows, layout);
 }
 
 void take_votes(const GroupSetting& group, StepAttention::RowGroup& rows) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "protocol/kv_cost.h"
 #include "protocol/lanes.h"
 #include "protocol/token_range.h"
 #include "worker/parallel/exchange.h"
@@ -72,6 +73,8 @@ void KeyDelivery::append(const KeySegment& segment, std::uint32_t layer, const f
                          kernels::Stream& stream) {
   AttentionItem& item = items_[segment.item];
   if (item.failure) return;
+  const std::uint32_t window = group_.model.attention_of(layer).window;
+  const std::uint64_t first_kept = protocol::first_token_seen(item.chunk_end, window);
   try {
     for (std::size_t row = 0; row < segment.count;) {
       const auto position = static_cast<std::uint64_t>(segment.position) + row;
@@ -83,13 +86,34 @@ void KeyDelivery::append(const KeySegment& segment, std::uint32_t layer, const f
                             {value + row * width_, count, width_, width_}, first_row, block);
       stream.wait();
       if (first_row + count == kBlockTokens) {
-        if (item.kept.landmark_version != 0) summarize(*item.chunks, layer, address.block, block, stream);
-        group_.store.seal(address);
+        if (item.kept.landmark_version != 0 && window == 0) {
+          summarize(*item.chunks, layer, address.block, block, stream);
+        }
+        if (position - first_row + kBlockTokens > first_kept) group_.store.seal(address);
       }
       row += count;
     }
   } catch (const protocol::Error& error) {
     item.failure = AttentionFailure{error.code(), error.message(), {}};
+  }
+}
+
+// What the rows of earlier steps could not see any more is gone already; so at the chunk's end what is not committed
+// is.
+void KeyDelivery::discard_unseen(std::uint32_t layer) {
+  const std::uint32_t window = group_.model.attention_of(layer).window;
+  if (window == 0) return;
+  const protocol::LaneRange own = protocol::lanes_of_rank(group_.transport.rank(), group_.transport.size());
+  for (const AttentionItem& item : items_) {
+    if (!item.appends_to_context) continue;
+    const auto begin = static_cast<std::uint64_t>(item.runs.front().first_position);
+    const std::uint64_t chunk_begin = begin - begin % protocol::kChunkTokens;
+    const std::uint64_t first_seen = protocol::first_token_seen(item.visible_end, window);
+    std::uint64_t block = std::max(protocol::first_token_seen(begin, window), chunk_begin) / kBlockTokens;
+    for (; (block + 1) * kBlockTokens <= first_seen; ++block) {
+      if (!own.contains(protocol::lane_of_block(block))) continue;
+      group_.store.discard(block_address(*item.chunks, layer, static_cast<std::uint32_t>(block)));
+    }
   }
 }
 

@@ -24,6 +24,8 @@ class KeyDelivery final {
 
   // key rotated. [rows, kv_heads * head_dim]
   void deliver(std::uint32_t layer, kernels::ConstMatrix key, kernels::ConstMatrix value, kernels::Stream& stream);
+  // After the step's rows were attended: drops the blocks of this rank that in this layer no row behind them sees.
+  void discard_unseen(std::uint32_t layer);
 
  private:
   void append(const KeySegment& segment, std::uint32_t layer, const float* key, const float* value,

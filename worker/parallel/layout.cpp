@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "protocol/error.h"
+#include "protocol/kv_cost.h"
 #include "protocol/limits.h"
 #include "protocol/token_range.h"
 
@@ -82,9 +83,18 @@ std::vector<VisibleBlock> all_blocks(std::uint64_t visible_end) {
   return blocks;
 }
 
+std::vector<VisibleBlock> sliding_blocks(const protocol::TokenRange& rows, std::uint32_t window,
+                                         std::uint64_t visible_end) {
+  const std::uint64_t first_seen = protocol::first_token_seen(rows.begin, window);
+  std::vector<VisibleBlock> blocks = all_blocks(std::min(visible_end, rows.end));
+  const std::uint64_t unseen = std::min<std::uint64_t>(first_seen / kBlockTokens, blocks.size());
+  blocks.erase(blocks.begin(), blocks.begin() + static_cast<std::ptrdiff_t>(unseen));
+  return blocks;
+}
+
 Layout::Layout(const std::vector<ChunkLocation>& chunks, std::span<const VisibleBlock> blocks, std::uint32_t rank_count,
                const kernels::KvFormat& format, const VolumeHolders& holders)
-    : chunks_(chunks), pieces_(rank_count) {
+    : chunks_(chunks), pieces_(rank_count), block_count_(blocks.size()) {
   const StripesOfLane stripes = deal_stripes(blocks);
   const std::size_t stripe_bytes = kBlocksPerStripe * format.block_bytes();
   const std::size_t stripes_per_piece = std::max<std::size_t>(1, protocol::kRingMessageBytes / stripe_bytes);

@@ -34,6 +34,9 @@ struct VisibleBlock {
 };
 // Every block of the first `visible_end` tokens, where it truly stands.
 std::vector<VisibleBlock> all_blocks(std::uint64_t visible_end);
+// Of these, what rows at positions `rows` see in a layer that slides.
+std::vector<VisibleBlock> sliding_blocks(const protocol::TokenRange& rows, std::uint32_t window,
+                                         std::uint64_t visible_end);
 
 // A run of lanes of one rank whose keys are attended in one call and sent in one message: one node of the lane tree.
 struct Piece {
@@ -52,6 +55,7 @@ class Layout final {
 
   const std::vector<Piece>& pieces(std::uint32_t rank) const { return pieces_[rank]; }
   std::size_t most_pieces() const;  // over the ranks
+  std::size_t block_count() const { return block_count_; }
   // Some rank owns lanes that lie on a volume of another: blocks may have to be fetched.
   bool has_foreign_blocks() const { return has_foreign_blocks_; }
 
@@ -60,6 +64,7 @@ class Layout final {
  private:
   const std::vector<ChunkLocation>& chunks_;
   std::vector<std::vector<Piece>> pieces_;  // [rank]
+  std::size_t block_count_ = 0;
   bool has_foreign_blocks_ = false;
 };
 

@@ -51,18 +51,17 @@ class RingBuffers {
 
 }  // namespace
 
-void attend_by_ring(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer,
+void attend_by_ring(const GroupSetting& group, StepAttention::RowGroup& rows, const Layout& layout, std::uint32_t layer,
                     kernels::Stream& stream) {
   Transport& transport = group.transport;
   const std::uint32_t size = transport.size();
   const std::uint32_t me = transport.rank();
   const std::size_t block_bytes = group.format.block_bytes();
-  const Layout& layout = *rows.layout;
   std::unique_ptr<RingBuffers> buffers;
   if (size > 1) buffers = std::make_unique<RingBuffers>(group.backend, layout, size, block_bytes);
 
   for (std::size_t round = 0; round < layout.most_pieces(); ++round) {
-    const LoadedPiece own(group, rows, layer, round);
+    const LoadedPiece own(group, rows, layout, layer, round);
     if (size > 1 && own.piece()) own.pack(buffers->current());
     Held held{own.piece(), own.blocks()};
     for (std::uint32_t hop = 0; hop < size; ++hop) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "worker/parallel/foreign_blocks.h"
 
@@ -28,10 +29,28 @@ std::vector<kernels::ConstPartial> NodePartials::parts() const {
   return parts;
 }
 
+namespace {
+
+// From the first of these positions to behind the last.
+protocol::TokenRange rows_of(const std::vector<std::vector<std::int64_t>>& positions) {
+  std::int64_t first = std::numeric_limits<std::int64_t>::max();
+  std::int64_t last = -1;
+  for (const auto& of_rank : positions) {
+    for (const std::int64_t position : of_rank) {
+      first = std::min(first, position);
+      last = std::max(last, position);
+    }
+  }
+  if (last < 0) return {};
+  return {static_cast<std::uint64_t>(first), static_cast<std::uint64_t>(last) + 1};
+}
+
+}  // namespace
+
 StepAttention::RowGroup::RowGroup(const GroupSetting& group, std::vector<AttentionItem>& all,
-                                  const std::vector<Segment>& segments, std::vector<VisibleBlock> visible)
+                                  const std::vector<Segment>& segments, std::span<const VisibleBlock> visible,
+                                  std::uint64_t visible_end)
     : all_items(all),
-      blocks(std::move(visible)),
       row_counts(group.transport.size()),
       positions(group.transport.size()),
       partials(group.model.query_heads, group.format.head_dim),
@@ -48,9 +67,13 @@ StepAttention::RowGroup::RowGroup(const GroupSetting& group, std::vector<Attenti
       positions[run.rank].push_back(run.first_position + static_cast<std::int64_t>(row));
     }
   }
-  if (!blocks.empty()) {
-    layout = std::make_unique<Layout>(*all_items[items.front()].chunks, blocks, group.transport.size(), group.format,
-                                      group.holders);
+  const auto* chunks = all_items[items.front()].chunks;
+  const auto lay_out = [&](std::span<const VisibleBlock> blocks) {
+    return std::make_unique<Layout>(*chunks, blocks, group.transport.size(), group.format, group.holders);
+  };
+  if (!visible.empty()) full.layout = lay_out(visible);
+  if (const std::uint32_t window = group.model.sliding_attention.window; chunks && window > 0) {
+    sliding.layout = lay_out(sliding_blocks(rows_of(positions), window, visible_end));
   }
   const std::size_t local = row_counts[group.transport.rank()] * group.model.query_heads;
   query.resize(local * group.format.head_dim);
@@ -70,16 +93,16 @@ void StepAttention::RowGroup::fail(const AttentionFailure& failure) {
   }
 }
 
-LoadedPiece::LoadedPiece(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer,
-                         std::size_t round)
+LoadedPiece::LoadedPiece(const GroupSetting& group, StepAttention::RowGroup& rows, const Layout& layout,
+                         std::uint32_t layer, std::size_t round)
     : block_bytes_(group.format.block_bytes()) {
-  const auto& own = rows.layout->pieces(group.transport.rank());
+  const auto& own = layout.pieces(group.transport.rank());
   std::vector<memory_store::BlockAddress> addresses;
   if (round < own.size()) {
     piece_ = &own[round];
-    for (const std::uint32_t block : piece_->block_indices) addresses.push_back(rows.layout->address(layer, block));
+    for (const std::uint32_t block : piece_->block_indices) addresses.push_back(layout.address(layer, block));
   }
-  if (rows.layout->has_foreign_blocks()) {
+  if (layout.has_foreign_blocks()) {
     const auto failure = fetch_foreign_blocks(group, addresses);
     if (failure) rows.fail(*failure);
   }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "worker/parallel/step_attention.h"
@@ -37,9 +38,16 @@ struct StepAttention::RowGroup {
     std::size_t item = 0;
     ItemRun run;
   };
-  // Rows that see `blocks`, or in each layer what `retrieval` chooses. No blocks and no retrieval: a tail only.
+  // Rows that see `visible` of the first `visible_end` tokens. Under retrieval, what they see is chosen in each layer.
+  // In a layer that slides they see their window as it stands, whatever the others do.
   RowGroup(const GroupSetting& group, std::vector<AttentionItem>& all_items, const std::vector<Segment>& segments,
-           std::vector<VisibleBlock> blocks);
+           std::span<const VisibleBlock> visible, std::uint64_t visible_end);
+
+  // The keys that the rows meet in layers of one kind.
+  struct Keys {
+    std::unique_ptr<Layout> layout;  // nullptr: a tail only, or nothing chosen yet
+    bool by_ring = false;
+  };
 
   struct LocalRun {
     std::size_t item = 0;
@@ -53,9 +61,8 @@ struct StepAttention::RowGroup {
 
   std::vector<AttentionItem>& all_items;
   std::vector<std::size_t> items;
-  std::vector<VisibleBlock> blocks;
-  std::unique_ptr<Layout> layout;  // nullptr: a tail only
-  bool by_ring = false;
+  Keys full;
+  Keys sliding;  // in layers that slide
 
   Retrieval* retrieval = nullptr;
   bool selects = false;       // chooses pages for its own rows; otherwise those chosen last are used
@@ -88,7 +95,8 @@ struct StepAttention::RowGroup {
 // first: all ranks call it for the same round, whether they have a piece in it or not.
 class LoadedPiece final {
  public:
-  LoadedPiece(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer, std::size_t round);
+  LoadedPiece(const GroupSetting& group, StepAttention::RowGroup& rows, const Layout& layout, std::uint32_t layer,
+              std::size_t round);
   const Piece* piece() const { return piece_; }      // nullptr: no piece in this round
   bool is_readable() const { return is_readable_; }  // false: the group has failed on this rank
   const std::vector<kernels::KvBlock>& blocks() const { return blocks_; }
@@ -102,7 +110,7 @@ class LoadedPiece final {
   std::vector<kernels::KvBlock> blocks_;
 };
 
-void attend_by_ring(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer,
+void attend_by_ring(const GroupSetting& group, StepAttention::RowGroup& rows, const Layout& layout, std::uint32_t layer,
                     kernels::Stream& stream);
 // The rows of a step, in groups that every rank makes alike.
 std::vector<std::unique_ptr<StepAttention::RowGroup>> deal_rows(const GroupSetting& group,
@@ -110,8 +118,8 @@ std::vector<std::unique_ptr<StepAttention::RowGroup>> deal_rows(const GroupSetti
 
 // The queries of all ranks' rows, on every rank: before anything is selected for them or attended.
 void gather_queries(const GroupSetting& group, StepAttention::RowGroup& rows);
-void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, std::uint32_t layer,
-                     kernels::Stream& stream);
+void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, const Layout& layout,
+                     std::uint32_t layer, kernels::Stream& stream);
 // Every rank learns the merged lse of all rows and raises the votes of the pages it has attended.
 void take_votes(const GroupSetting& group, StepAttention::RowGroup& rows);
 

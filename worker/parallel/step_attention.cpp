@@ -43,6 +43,7 @@ void StepAttention::attend(std::uint32_t layer, ConstMatrix query, Matrix key, C
   delivery_->deliver(layer, key, value, *stream_);
   append_to_tails(layer, key, value);
   for (auto& rows : groups_) attend_group(*rows, layer, query, out);
+  delivery_->discard_unseen(layer);
 }
 
 void StepAttention::append_to_tails(std::uint32_t layer, ConstMatrix key, ConstMatrix value) {
@@ -69,12 +70,13 @@ void StepAttention::attend_group(RowGroup& rows, std::uint32_t layer, ConstMatri
     std::memcpy(rows.query.data() + run.group_row * width, query.row(run.local_row), run.count * width * sizeof(float));
   }
   rows.partials.clear();
-  if (rows.by_ring) {
-    if (rows.layout) attend_by_ring(group_, rows, layer, *stream_);
-  } else if (rows.layout || rows.retrieval) {
-    gather_queries(group_, rows);
-    if (rows.retrieval) choose_keys(rows, layer);
-    attend_gathered(group_, rows, layer, *stream_);
+  const bool slides = group_.model.attention_of(layer).window > 0;
+  const RowGroup::Keys& keys = slides ? rows.sliding : rows.full;
+  const bool chooses = rows.retrieval && !slides;
+  if (chooses || (keys.layout && !keys.by_ring)) gather_queries(group_, rows);
+  if (chooses) choose_keys(rows, layer);
+  if (keys.layout) {
+    (keys.by_ring ? attend_by_ring : attend_gathered)(group_, rows, *keys.layout, layer, *stream_);
   }
   merge_rows(rows, layer);
   if (rows.votes) take_votes(group_, rows);
@@ -90,8 +92,8 @@ void StepAttention::choose_keys(RowGroup& rows, std::uint32_t layer) {
     const std::size_t count = item.is_prefill ? rows.all_positions.size() : 1;
     if (const auto failure = retrieval.select(layer, count, rows.all_queries.data(), *stream_)) rows.fail(*failure);
   }
-  rows.layout = std::make_unique<Layout>(*item.chunks, retrieval.visible_blocks(layer, rows.tile_end),
-                                         group_.transport.size(), group_.format, group_.holders);
+  rows.full.layout = std::make_unique<Layout>(*item.chunks, retrieval.visible_blocks(layer, rows.tile_end),
+                                              group_.transport.size(), group_.format, group_.holders);
 }
 
 // The nodes of the lane tree, then the tail.

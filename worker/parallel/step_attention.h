@@ -7,9 +7,12 @@
 // Both compute the same nodes of the same lane tree, so which one is taken leaves no trace in the bits; it is chosen
 // for a whole group of rows by the bytes that would travel. One rank needs neither.
 //
-// Not every row sees every key. The rows of a document beyond the model's window see its first block and a local
-// window; the rows of a request under retrieval what its pages were chosen to be (retrieval.h). They go in tiles,
-// always gathered: their keys are few, and those who own the keys choose among them.
+// A layer that slides shows its rows their window, in whatever mode: only the blocks that it touches are loaded, and of
+// a chunk only those stay that a row behind it can see (protocol/kv_cost.h).
+//
+// Not every row sees every key of the other layers. The rows of a document beyond the model's window see its first
+// block and a local window; the rows of a request under retrieval what its pages were chosen to be (retrieval.h). They
+// go in tiles, always gathered: their keys are few, and those who own the keys choose among them.
 //
 // A rank that cannot read a block, or has no room, marks the items concerned as failed and keeps taking part in every
 // exchange for the others. Transport errors are not caught: they end the worker group.
@@ -44,7 +47,8 @@ struct ItemRun {
 struct AttentionItem {
   const std::vector<ChunkLocation>* chunks = nullptr;  // of the context; nullptr: the rows see a tail only
   std::uint64_t visible_end = 0;                       // keys [0, visible_end) of the context, new ones included
-  bool appends_to_context = false;                     // the rows' keys become part of it
+  bool appends_to_context = false;                     // the rows' keys become part of it …
+  std::uint64_t chunk_end = 0;                         // … of the chunk that ends here
   protocol::RetrievalParameters kept;                  // of the context: landmarks, and what later rows see
   Tail* tail = nullptr;                                // the request's, on its home rank
   Retrieval* retrieval = nullptr;                      // of the request; nullptr: exact, without votes

@@ -233,7 +233,7 @@ FakeCluster::FakeCluster() {
                                      .layers = 2,
                                      .parameter_count = 1000,
                                      .file_bytes = 4000,
-                                     .kv_bytes_per_token = 512};
+                                     .kv = {.token_bytes = 512}};
   state.parameters = protocol::ContextParameters{
       .model_fingerprint = std::string(64, 'a'), .kv_type = "f16", .numerics_id = "scalar-1"};
   RankView rank;
