@@ -39,6 +39,7 @@ CHATML = {
   {{- "<|im_start|>assistant\\n" -}}
   {% endif %}
 """,
+    "thoughts begin": PLAIN.replace("assistant\\n", "assistant\\n<think>\\n"),
     "plain text": """{% for message in messages %}
 <|im_start|>{{ message.role }}
 {{ message.content }}<|im_end|>
@@ -50,7 +51,6 @@ CHATML = {
 }
 OTHERS = {
     "trimmed content": PLAIN.replace("message['content']", "message['content'] | trim"),
-    "another tail": PLAIN.replace("assistant\\n", "assistant\\n<think>\\n"),
     "no tail": "{% for message in messages %}" + TURN + "{% endfor %}",
     "another mark": PLAIN.replace("<|im_end|>", "<|end|>"),
     "no newline after a turn": PLAIN.replace(" + '\\n'}}", "}}"),
@@ -99,6 +99,9 @@ GEMMA = system_in_first_turn("<start_of_turn>user\\n", "<end_of_turn>\\n", "", "
 FAMILIES = {
     "deepseek": turns("'<｜User｜>' + message.content", "'<｜Assistant｜>' + message.content + '<｜end▁of▁sentence｜>'",
                       "message.content", head="{{ bos_token }}", tail="<｜Assistant｜>"),
+    "deepseek-r1": turns("'<｜User｜>' + message['content']",
+                         "'<｜Assistant｜>' + message.content.split('</think>')[-1] + '<｜end▁of▁sentence｜>'",
+                         "message.content", head="{{ bos_token }}", tail="<｜Assistant｜><think>\\n"),
     "deepseek-v2": turns("'User: ' + message.content + '\\n\\n'", "'Assistant: ' + message.content + eos_token",
                          "message.content + '\\n\\n'", head="{{ bos_token }}", tail="Assistant:"),
     "gemma": GEMMA.replace("'' }}{% endif %}", "'<start_of_turn>model\\n' }}{% endif %}"),
@@ -124,6 +127,7 @@ FAMILY_CONVERSATIONS = [
     [("system", "Be kind."), ("user", "Hello")],
     [("user", "One"), ("assistant", "Two"), ("user", "<|eot_id|>")],
     [("system", "Be kind."), ("user", "One"), ("assistant", "Two"), ("user", "Three")],
+    [("user", "One"), ("assistant", "<think>\nHm.\n</think>\n\nTwo"), ("user", "Three")],
 ]
 CONVERSATIONS = [
     [],

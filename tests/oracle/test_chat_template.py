@@ -20,11 +20,11 @@ def test_recorded_renderings_are_those_of_jinja(model_path):
     templates = record["templates"]
     assert templates[0]["jinja"] == gguf.GGUFReader(model_path).fields["tokenizer.chat_template"].contents()
     rendered = [template for template in templates if "rendered" in template]
-    assert len(rendered) == 7
+    assert len(rendered) == 8
     for template in rendered:
         now = [render(template["jinja"], messages) for messages in record["conversations"]]
         assert template["rendered"] == now, template["name"]
-    assert len(record["families"]) == 13
+    assert len(record["families"]) == 14
     for family in record["families"]:
         now = [render(family["jinja"], messages) for messages in record["family_conversations"]]
         assert family["rendered"] == now, family["name"]
@@ -32,10 +32,15 @@ def test_recorded_renderings_are_those_of_jinja(model_path):
 
 TAKEN = {
     "MiMo-VL": "chatml",
+    "Qwen-QwQ-32B": "chatml",
     "Qwen-Qwen2.5-7B-Instruct": "chatml",
     "Qwen-Qwen3-0.6B": "chatml",
     "Qwen3-Coder": "chatml",
+    "Qwen3.5-4B": "chatml",
+    "deepseek-ai-DeepSeek-R1-Distill-Llama-8B": "deepseek-r1",
+    "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B": "deepseek-r1",
     "google-gemma-2-2b-it": "gemma",
+    "llama-cpp-deepseek-r1": "deepseek-r1",
     "meta-llama-Llama-3.1-8B-Instruct": "llama3.1",
     "meta-llama-Llama-3.2-3B-Instruct": "llama3.1",
     "meta-llama-Llama-3.3-70B-Instruct": "llama3.1",

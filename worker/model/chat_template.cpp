@@ -26,6 +26,17 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(kSpaces) + 1 - begin);
 }
 
+std::string_view without_thoughts(std::string_view content, Family::Thoughts thoughts) {
+  constexpr std::string_view kEnd = "</think>";
+  const std::size_t end = content.rfind(kEnd);
+  if (thoughts == Family::Thoughts::kept || end == std::string_view::npos) return content;
+  content.remove_prefix(end + kEnd.size());
+  if (thoughts == Family::Thoughts::dropped_with_newlines) {
+    content.remove_prefix(std::min(content.find_first_not_of('\n'), content.size()));
+  }
+  return content;
+}
+
 std::string with_marks(std::string text, std::string_view name, std::string_view mark) {
   for (std::size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + mark.size()))
     text.replace(at, name.size(), mark);
@@ -120,7 +131,9 @@ class FamilyTemplate final : public ChatTemplate {
   }
 
   std::string content_of(const Message& message) const {
-    return family_.trims_content ? std::string(trimmed(message.content)) : message.content;
+    std::string_view content = message.content;
+    if (message.role == "assistant") content = without_thoughts(content, family_.thoughts);
+    return std::string(family_.trims_content ? trimmed(content) : content);
   }
 
   // Roles become markup: no other than these may reach it.

@@ -12,11 +12,12 @@ namespace {
 using Kind = Statement::Kind;
 
 constexpr std::string_view kEnd = "<|im_end|>\n";
+constexpr std::string_view kTail = "<|im_start|>assistant\n";
 
 const Statement kLoop = {Kind::control, "for message in messages"};
 const Statement kIfNoSystem = {Kind::control, "if loop.first and messages[0].role!='system'"};
 const Statement kEndIf = {Kind::control, "endif"};
-const std::vector<Statement> kTurnAndTail = {
+const std::vector<Statement> kTurn = {
     {Kind::literal, "<|im_start|>"},
     {Kind::value, "message.role"},
     {Kind::literal, "\n"},
@@ -24,8 +25,6 @@ const std::vector<Statement> kTurnAndTail = {
     {Kind::literal, "<|im_end|>\n"},
     {Kind::control, "endfor"},
     {Kind::control, "if add_generation_prompt"},
-    {Kind::literal, "<|im_start|>assistant\n"},
-    {Kind::control, "endif"},
 };
 // A default for callers that do not say whether they want an answer; we always do.
 const std::vector<Statement> kPreamble = {
@@ -66,7 +65,10 @@ std::optional<Chatml> recognise_chatml(std::string_view jinja) {
     statements = statements.subspan(1);
     if (!take(statements, kEndIf)) return std::nullopt;
   }
-  if (!take(statements, kTurnAndTail) || !statements.empty()) return std::nullopt;
+  if (!take(statements, kTurn) || statements.size() != 2) return std::nullopt;
+  const Statement& tail = statements.front();
+  if (tail.kind != Kind::literal || !tail.text.starts_with(kTail) || statements.back() != kEndIf) return std::nullopt;
+  chatml.tail = tail.text;
   return chatml;
 }
 

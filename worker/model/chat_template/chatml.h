@@ -9,6 +9,7 @@ namespace rotulus::worker::chat_template {
 
 struct Chatml {
   std::optional<std::string> default_system;  // said where the first message is not a system message
+  std::string tail;                           // the head of the assistant's turn, and what else begins the answer
   bool operator==(const Chatml&) const = default;
 };
 

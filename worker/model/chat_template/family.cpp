@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "worker/model/chat_template/chatml.h"
+#include "worker/model/chat_template/generation_prompt.h"
 
 namespace rotulus::worker::chat_template {
 namespace {
@@ -27,6 +29,15 @@ Family deepseek() {
           .assistant = {"<｜Assistant｜>", "<｜end▁of▁sentence｜>"},
           .tail = "<｜Assistant｜>",
           .end_of_turn = "<｜end▁of▁sentence｜>"};
+}
+
+// R1 and the models distilled from it.
+Family deepseek_r1() {
+  Family family = deepseek();
+  family.name = "deepseek-r1";
+  family.tail += "<think>\n";
+  family.thoughts = Family::Thoughts::dropped;
+  return family;
 }
 
 // DeepSeek LLM, Coder-V2 and V2.
@@ -81,44 +92,41 @@ Family llama31() {
   return family;
 }
 
+// `space` stands inside the marks, where the vocabulary is not Tekken's.
+Family mistral(std::string name, const std::string& space, bool has_system_turn = false) {
+  Family family{.name = std::move(name),
+                .begin = "{bos}",
+                .system_place = System::first_user,
+                .system = {"", "\n\n"},
+                .user = {"[INST]" + space, "[/INST]"},
+                .assistant = {space, "{eos}"}};
+  if (has_system_turn) {
+    family.system_place = System::turn;
+    family.system = {"[SYSTEM_PROMPT]" + space, "[/SYSTEM_PROMPT]"};
+  }
+  return family;
+}
+
 Family mistral_v1() {
-  return {.name = "mistral-v1",
-          .begin = "{bos}",
-          .system_place = System::first_user,
-          .system = {"", "\n\n"},
-          .user = {" [INST] ", " [/INST]"},
-          .assistant = {" ", "{eos}"}};
+  Family family = mistral("mistral-v1", " ");
+  family.user = {" [INST] ", " [/INST]"};
+  return family;
 }
 
 Family mistral_v3() {
-  Family family = mistral_v1();
-  family.name = "mistral-v3";
-  family.user = {"[INST] ", "[/INST]"};
-  return family;
+  return mistral("mistral-v3", " ");
 }
 
 Family mistral_v3_tekken() {
-  Family family = mistral_v1();
-  family.name = "mistral-v3-tekken";
-  family.user = {"[INST]", "[/INST]"};
-  family.assistant = {"", "{eos}"};
-  return family;
+  return mistral("mistral-v3-tekken", "");
 }
 
 Family mistral_v7() {
-  Family family = mistral_v3();
-  family.name = "mistral-v7";
-  family.system_place = System::turn;
-  family.system = {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"};
-  return family;
+  return mistral("mistral-v7", " ", true);
 }
 
 Family mistral_v7_tekken() {
-  Family family = mistral_v3_tekken();
-  family.name = "mistral-v7-tekken";
-  family.system_place = System::turn;
-  family.system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"};
-  return family;
+  return mistral("mistral-v7-tekken", "", true);
 }
 
 Family phi3() {
@@ -139,14 +147,24 @@ Family zephyr() {
 }
 
 using MakeFamily = Family (*)();
-constexpr std::array<std::string_view, 14> kNames = {
-    "chatml",     "deepseek",          "deepseek-v2", "gemma",      "llama2",
-    "llama3",     "llama3.1",          "mistral-v1",  "mistral-v3", "mistral-v3-tekken",
-    "mistral-v7", "mistral-v7-tekken", "phi3",        "zephyr"};
+constexpr std::array<std::string_view, 15> kNames = {"chatml",
+                                                     "deepseek",
+                                                     "deepseek-r1",
+                                                     "deepseek-v2",
+                                                     "gemma",
+                                                     "llama2",
+                                                     "llama3",
+                                                     "llama3.1",
+                                                     "mistral-v1",
+                                                     "mistral-v3",
+                                                     "mistral-v3-tekken",
+                                                     "mistral-v7",
+                                                     "mistral-v7-tekken",
+                                                     "phi3",
+                                                     "zephyr"};
 constexpr std::array<MakeFamily, kNames.size()> kMakers = {
-    chatml,     deepseek,          deepseek_v2, gemma,      llama2,
-    llama3,     llama31,           mistral_v1,  mistral_v3, mistral_v3_tekken,
-    mistral_v7, mistral_v7_tekken, phi3,        zephyr};
+    chatml,     deepseek,          deepseek_r1, deepseek_v2,       gemma, llama2, llama3, llama31, mistral_v1,
+    mistral_v3, mistral_v3_tekken, mistral_v7,  mistral_v7_tekken, phi3,  zephyr};
 
 bool has(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
@@ -175,18 +193,34 @@ std::optional<std::string> literal_system(std::string_view text, const Turn& tur
   return std::nullopt;
 }
 
+// How the answer begins, where that is the head of the family's turn and perhaps the model's thoughts.
+bool read_tail(std::string_view jinja, Family& family) {
+  const auto prompt = read_generation_prompt(jinja);
+  if (!prompt || !prompt->starts_with(family.tail)) return false;
+  family.tail = *prompt;
+  return true;
+}
+
+Family::Thoughts read_thoughts(std::string_view text) {
+  constexpr std::string_view kSplit = "content.split('</think>')[-1]";
+  const std::size_t at = text.find(kSplit);
+  if (at == std::string_view::npos) return Family::Thoughts::kept;
+  const bool strips = text.substr(at + kSplit.size()).starts_with(".lstrip('\n')");
+  return strips ? Family::Thoughts::dropped_with_newlines : Family::Thoughts::dropped;
+}
+
 std::optional<Family> recognise_chatml_family(std::string_view jinja, std::string_view text) {
   Family family = chatml();
   if (const auto exact = recognise_chatml(jinja)) {
     family.default_system = exact->default_system;
+    family.tail = exact->tail;
     return family;
   }
-  // Qwen's, with their tools and thoughts, none of which we send. A prompt that begins the answer's thoughts is
-  // another.
+  // Qwen's, with their tools, which we do not send, and the thoughts of earlier answers, which some drop.
   const bool is_qwen = has(text, "<|im_start|>system\n") && has(text, "<|im_end|>\n") && has(text, "# Tools\n\n");
-  const bool begins_thoughts = has(text, "assistant\n<think>") || has(text, "'<think>\n'");
-  if (!is_qwen || begins_thoughts || has(text, "bos_token")) return std::nullopt;
+  if (!is_qwen || has(text, "bos_token") || !read_tail(jinja, family)) return std::nullopt;
   family.default_system = literal_system(text, family.system);
+  family.thoughts = read_thoughts(text);
   return family;
 }
 
@@ -204,10 +238,13 @@ std::optional<Family> recognise_mistral(std::string_view text) {
   return family;
 }
 
-// Those that make the model think first open its turn in ways of their own.
-std::optional<Family> recognise_deepseek(std::string_view text) {
-  if (has(text, "<think>") || has(text, "thinking")) return std::nullopt;
-  return deepseek();
+std::optional<Family> recognise_deepseek(std::string_view jinja, std::string_view text) {
+  Family family = has(text, "<think>") ? deepseek_r1() : deepseek();
+  family.tail = deepseek().tail;
+  if (!read_tail(jinja, family)) return std::nullopt;
+  family.thoughts = read_thoughts(text);
+  if (has(text, "'<｜User｜>' + message['content'] + '<｜end▁of▁sentence｜>'")) family.user.after = family.end_of_turn;
+  return family;
 }
 
 std::optional<Family> recognise_deepseek_v2(std::string_view text) {
@@ -244,7 +281,7 @@ std::optional<Family> recognise_family(std::string_view jinja) {
     return is_dated ? std::optional(llama31()) : std::nullopt;
   }
   if (has(text, "[INST]")) return recognise_mistral(text);
-  if (has(text, "<｜User｜>") && has(text, "<｜Assistant｜>")) return recognise_deepseek(text);
+  if (has(text, "<｜User｜>") && has(text, "<｜Assistant｜>")) return recognise_deepseek(jinja, text);
   if (knows_tools) return std::nullopt;  // of the families below, none does
   if (has(text, "<start_of_turn>") && has(text, "<end_of_turn>")) {
     Family family = gemma();

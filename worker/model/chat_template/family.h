@@ -23,6 +23,13 @@ struct Family {
     none         // the template has no place for it
   };
 
+  // What the model thought before an earlier answer, up to the last </think>.
+  enum class Thoughts {
+    kept,
+    dropped,
+    dropped_with_newlines  // and the newlines that follow
+  };
+
   std::string name;
   std::string begin;  // once, before everything
   System system_place = System::turn;
@@ -31,7 +38,8 @@ struct Family {
   Turn user;
   Turn assistant;
   std::optional<Turn> tool;
-  std::string tail;            // opens the assistant's turn
+  std::string tail;  // opens the assistant's turn, and its thoughts where the template does
+  Thoughts thoughts = Thoughts::kept;
   bool trims_content = false;  // white space around the content of a message is dropped
   std::string end_of_turn;     // what the model says when it has done; a stop string
 };
@@ -41,8 +49,9 @@ std::span<const std::string_view> family_names();  // sorted
 // The family of that name, as its plainest published template has it; nothing for an unknown name.
 std::optional<Family> find_family(std::string_view name);
 
-// The family whose marks `jinja` has, with what this file says differently: default system message, BOS. Nothing where
-// no family's marks are there, or something that the tables do not have (a prompt that makes the model think first).
+// The family whose marks `jinja` has, with what this file says differently: default system message, BOS, how the answer
+// begins, what becomes of thoughts. Nothing where no family's marks are there, or something that the tables do not
+// have.
 std::optional<Family> recognise_family(std::string_view jinja);
 
 }  // namespace rotulus::worker::chat_template
