@@ -52,15 +52,16 @@ def assert_close(oracle, hidden, ids, logits, stored=None):
 @pytest.mark.parametrize("length", LENGTHS)
 def test_logits_with_kv_in_f32(model, model_path, document, our_logits, length):
     ids = document[-length:]
-    logits, _ = our_logits(model_path, ids, "f32")
+    logits = our_logits(model_path, ids, "f32")
     hidden, _ = model.hidden(ids)
     assert_close(model, hidden, ids, logits)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_logits_over_the_keys_and_values_stored_in_f16(model, model_path, document, our_logits, length):
+def test_logits_over_the_keys_and_values_stored_in_f16(model, model_path, document, our_logits, tmp_path, length):
     ids = document[-length:]
-    logits, kv = our_logits(model_path, ids, "f16")
+    kv = tmp_path / "kv.bin"
+    logits = our_logits(model_path, ids, "f16", stored=kv)
     stored = forward.read_stored(model, kv, len(ids))
     assert (stored == stored.astype(np.float16)).all(), "not what a cache of f16 can hold"
     hidden, distance = model.hidden(ids, stored)
@@ -75,7 +76,7 @@ def test_logits_of_gemma_across_its_windows_of_512(gemma_path, our_logits, lengt
     oracle = forward.Model(gemma_path)
     random = np.random.default_rng(length)
     ids = [2, *(int(token) for token in random.integers(1000, 20000, length - 1))]  # 2: BOS
-    logits, _ = our_logits(gemma_path, ids, "f32", "--last")
+    logits = our_logits(gemma_path, ids, "f32", "--last")
     positions = [min(end, length) - 1 for end in range(256, length + 256, 256)]
     hidden = oracle.hidden(ids)[0][positions]
     distances = forward.relative_distances(oracle, hidden, forward.read_logits(logits, len(hidden), oracle.vocabulary))
@@ -90,7 +91,7 @@ def test_logits_of_every_weight_type_and_grouping_of_heads(tmp_path, our_logits,
     oracle = forward.Model(path)
     for length in (1, 129, 700):
         ids = tiny_gguf.ids(length, salt=length)
-        logits, _ = our_logits(path, ids, "f32")
+        logits = our_logits(path, ids, "f32")
         assert_close(oracle, oracle.hidden(ids)[0], ids, logits)
 
 
@@ -101,14 +102,14 @@ def test_logits_of_every_architecture_rope_and_weight_type(tmp_path, our_logits,
     tiny_gguf.write(path, shape)
     oracle = forward.Model(path)
     ids = tiny_gguf.ids(150 if shape in tiny_gguf.TYPE_SHAPES else 300)
-    logits, _ = our_logits(path, ids, "f32")
+    logits = our_logits(path, ids, "f32")
     assert_close(oracle, oracle.hidden(ids)[0], ids, logits)
 
 
 def test_log_probabilities_that_llama_cpp_recorded(model, model_path, recorded, our_logits):
     worst = 0.0
     for name, text in recorded.items():
-        logits, _ = our_logits(model_path, text["ids"], "f32")
+        logits = our_logits(model_path, text["ids"], "f32")
         ours = forward.read_logits(logits, len(text["ids"]), model.vocabulary)
         for position, top in text["top"].items():
             row = ours[int(position)].astype(np.float64)

@@ -132,7 +132,8 @@ int main(int argc, char** argv) {
   app.add_option("-m,--model", arguments.model, "GGUF file")->required()->check(CLI::ExistingFile);
   app.add_option("--ids", arguments.ids, "JSON array of token ids")->required()->check(CLI::ExistingFile);
   app.add_option("--logits", arguments.logits, "Output, float32 [positions][vocabulary]")->required();
-  app.add_option("--kv", arguments.kv, "Output, float32 [layers][2][positions][kv_heads * head_dim]");
+  app.add_option("--kv", arguments.kv,
+                 "Output, float32 [layers][2][positions][kv_heads * head_dim]; not of sliding layers");
   app.add_option("--kv-type", arguments.kv_type, "how keys and values are stored")
       ->check(CLI::IsMember({"f16", "f32", "bf16", "int8", "int4"}));
   app.add_flag("--last", arguments.last, "Only the last position of each 256 tokens");
