@@ -18,10 +18,15 @@ constexpr Field<AttentionMode> kContextForm[] = {
     {"mode", [](FieldValue v, AttentionMode& mode) { mode = read_mode(v); }},
 };
 
+void set_mode(FieldValue value, AnswerAttention& attention) {
+  attention.spec.mode = read_mode(value);
+  attention.has_mode = true;
+}
+
 // The local window has a longest value too, half the model's window: known where the answer is planned.
 constexpr std::int64_t kMaxLocalTokens = 1 << 30;
 constexpr Field<AnswerAttention> kAnswerForm[] = {
-    {"mode", [](FieldValue v, AnswerAttention& a) { a.spec.mode = read_mode(v); }},
+    {"mode", set_mode},
     {"budget_tokens",
      [](FieldValue v, AnswerAttention& a) {
        a.spec.budget_tokens = static_cast<std::uint32_t>(
@@ -59,10 +64,7 @@ AttentionMode read_context_attention(FieldValue value) {
 }
 
 void read_answer_attention(FieldValue value, AnswerAttention& attention) {
-  if (value.json().get_if<std::string>()) {
-    attention.spec.mode = read_mode(value);
-    return;
-  }
+  if (value.json().get_if<std::string>()) return set_mode(value, attention);
   JsonValue::Object members = value.object();
   read_form<AnswerAttention>(members, kAnswerForm, attention);
 }

@@ -17,6 +17,7 @@ protocol::AttentionMode read_context_attention(FieldValue value);
 
 struct AnswerAttention {
   protocol::AttentionSpec spec;
+  bool has_mode = false;     // the mode was given
   bool is_reported = false;  // also where it was exact
 };
 void read_answer_attention(FieldValue value, AnswerAttention& attention);  // what is not given stays as it is

@@ -21,6 +21,7 @@ constexpr std::uint32_t kDefaultCompletionTokens = 16;  // of /v1/completions, a
 struct Form {
   CompletionRequest request;
   bool has_prompt = false;
+  bool has_attention_mode = false;
   std::optional<std::int64_t> max_tokens;
   std::optional<std::int64_t> max_completion_tokens;
   std::optional<std::int64_t> seed;
@@ -158,6 +159,7 @@ void read_attention(FieldValue v, Form& f) {
   AnswerAttention attention{.spec = f.request.query.attention};
   read_answer_attention(v, attention);
   f.request.query.attention = attention.spec;
+  f.has_attention_mode = attention.has_mode;
   f.request.reports_attention = attention.is_reported;
 }
 
@@ -279,6 +281,13 @@ void settle_logprobs(Form& form) {
   form.request.query.sampling.logprobs = static_cast<std::uint32_t>(form.top_logprobs.value_or(0));
 }
 
+// A prompt that came whole is read whole, unless the request itself allows otherwise: users of other servers expect an
+// error where it does not fit, and must not get an answer that has read parts of it.
+void settle_attention(Form& form) {
+  QueryRequest& query = form.request.query;
+  if (!query.context && !form.has_attention_mode) query.attention.mode = protocol::AttentionMode::exact;
+}
+
 void check_prompt(const Form& form) {
   const QueryRequest& query = form.request.query;
   if (!form.has_prompt) {
@@ -372,6 +381,7 @@ CompletionRequest read_completion_request(CompletionKind kind, JsonValue body) {
   read_form<Form>(as_object(body), fields, form);
   settle_tokens(form);
   settle_logprobs(form);
+  settle_attention(form);
   check_prompt(form);
   if (form.has_stream_options && !form.request.is_streamed) {
     refuse_field("stream_options", "`stream_options` needs `stream`: true.");

@@ -60,7 +60,7 @@ def test_deleting_gives_the_bytes_back(cluster):
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers(cluster):
-    long_prompt = {"prompt": "word " * 9000, "attention": {"mode": "exact"}, "max_tokens": 4}
+    long_prompt = {"prompt": "word " * 9000, "max_tokens": 4}  # exact: nothing says otherwise
     for request in (long_prompt, {**long_prompt, "attention": {"mode": "retrieval"}, "max_tokens": 8000}):
         status, answer = cluster.request("POST", "/v1/completions", request)
         assert status == 400 and answer["error"]["code"] == "context_length_exceeded", answer

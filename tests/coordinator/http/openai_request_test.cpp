@@ -62,7 +62,9 @@ TEST(OpenAiRequest, HasOpenAisDefaults) {
 TEST(OpenAiRequest, ReadsHowAnAnswerAttends) {
   using protocol::AttentionMode;
   using protocol::AttentionSpec;
-  EXPECT_EQ(chat("").query.attention, AttentionSpec{});
+  EXPECT_EQ(chat(R"(,"context_id":"ctx_00000000000000ff")").query.attention, AttentionSpec{});
+  EXPECT_EQ(chat("").query.attention, AttentionSpec{.mode = AttentionMode::exact}) << "a prompt is read whole";
+  EXPECT_EQ(chat(R"(,"attention":{"mode":"auto"})").query.attention, AttentionSpec{});
   const auto request = chat(R"(,"attention":{"mode":"retrieval","budget_tokens":65536,"local_tokens":128,
       "second_pass":false,"report":true},"return_provenance":true)");
   EXPECT_EQ(request.query.attention, (AttentionSpec{AttentionMode::retrieval, 65'536, 128, false, true}));
