@@ -116,15 +116,14 @@ bool TileFold::fold_stripe(const Stripe& stripe, std::size_t depth) {
   std::fill_n(limits_, row_heads_, 0u);
   for (std::uint32_t index = stripe.first_block; index < stripe.first_block + stripe.block_count; ++index) {
     const KvBlock& block = task_.blocks[index];
-    const std::uint8_t page_mask = block.head_masks ? block.head_masks[rows_.kv_head] : block.page_mask;
-    if (page_mask == 0) continue;
+    const FoldBlock in_memory = stored(block);
+    if (in_memory.page_mask == 0) continue;
     const std::uint32_t seen = extend_seen(block, count * kBlockTokens);
     if (seen == 0) continue;
     indices[count] = index;
-    blocks[count] = stored(block);
+    blocks[count] = in_memory;
     blocks[count].queries = rotated_queries(block.shift, in_use);
-    blocks[count].token_count = seen;
-    blocks[count++].page_mask = page_mask;
+    blocks[count++].token_count = seen;
   }
   if (count == 0) return false;
   FoldBlock next_blocks[kMaxBlocks];
@@ -237,7 +236,7 @@ FoldBlock TileFold::stored(const KvBlock& block) const {
           .values = block.data + task_.format.value_offset(rows_.kv_head),
           .queries = nullptr,
           .token_count = block.token_count,
-          .page_mask = block.page_mask};
+          .page_mask = block.head_masks != nullptr ? block.head_masks[rows_.kv_head] : block.page_mask};
 }
 
 }  // namespace rotulus::kernels::cpu

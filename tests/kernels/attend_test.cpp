@@ -317,6 +317,34 @@ TEST_P(Attend, AddsExactlyNothingForMaskedPagesAndAbsentBlocks) {
   }
 }
 
+// Single pages kept by one KV head and not by the other, as retrieval selects them.
+TEST_P(Attend, GivesTheSameBitsWhateverMaskedPagesHold) {
+  Random random(13);
+  const auto backend = make_cpu_backend(GetParam(), 2);
+  for (const KvType type : kKvTypes) {
+    for (const std::size_t rows : {1u, 30u}) {
+      StoredContext context(*backend, {type, 2, 80}, 700, random);
+      const Question question(6, 80, run_of_positions(690, rows), random);
+      std::vector<std::uint8_t> masks(context.blocks().size() * 2);
+      for (std::uint8_t& mask : masks) mask = static_cast<std::uint8_t>(random.below(256) & random.below(256));
+      for (std::size_t b = 0; b < context.blocks().size(); ++b) context.blocks()[b].head_masks = masks.data() + 2 * b;
+      const Answer clean = ask(*backend, context, question, kRoot);
+      expect_near_reference(context, question, clean, kRoot[0], 0);
+      for (std::size_t token = 0; token < context.tokens(); ++token) {
+        for (std::uint32_t head = 0; head < 2; ++head) {
+          const std::uint8_t mask = masks[token / kBlockTokens * 2 + head];
+          if (mask >> (token % kBlockTokens / kPageTokens) & 1u) continue;
+          context.set_key(token, head, static_cast<std::uint32_t>(token % 80), kNaN);
+          context.set_value(token, head, static_cast<std::uint32_t>(token % 80), kInfinity);
+        }
+      }
+      const Answer poisoned = ask(*backend, context, question, kRoot);
+      EXPECT_TRUE(exact<float>(clean.out[0], poisoned.out[0]));
+      EXPECT_TRUE(exact<float>(clean.lse[0], poisoned.lse[0]));
+    }
+  }
+}
+
 // A value that some rows of a tile see and others do not must stay out of the others, even times zero.
 TEST_P(Attend, KeepsNonFiniteKeysAndValuesOutOfRowsThatDoNotSeeThem) {
   Random random(6);

@@ -85,9 +85,6 @@ struct Simd {
     _mm256_maskstore_ps(to + 8, _mm256_castps_si256(lanes.high), x.high);
   }
 
-  ROTULUS_INLINE void prefetch_near(const char* at) { _mm_prefetch(at, _MM_HINT_T0); }
-  ROTULUS_INLINE void prefetch_far(const char* at) { _mm_prefetch(at, _MM_HINT_T1); }
-
   // Sixteen neighbouring codes of keys or values.
   template <KvType kType>
   ROTULUS_INLINE Floats load_codes(const std::byte* from) {

@@ -37,9 +37,6 @@ struct Simd {
   ROTULUS_INLINE Floats select(Lanes lanes, Floats a, Floats b) { return _mm512_mask_blend_ps(lanes, b, a); }
   ROTULUS_INLINE Floats select(AllLanes, Floats a, Floats) { return a; }
 
-  ROTULUS_INLINE void prefetch_near(const char* at) { _mm_prefetch(at, _MM_HINT_T0); }
-  ROTULUS_INLINE void prefetch_far(const char* at) { _mm_prefetch(at, _MM_HINT_T1); }
-
   // Sixteen neighbouring codes of keys or values.
   template <KvType kType>
   ROTULUS_INLINE Floats load_codes(const std::byte* from) {

@@ -17,8 +17,7 @@ namespace {
 
 constexpr std::size_t kStreamRowHeads = 12;  // up to here converting in registers is cheaper than through memory
 constexpr std::size_t kMaxBlocks = kStripeTokens / kBlockTokens;
-constexpr std::size_t kMaxPanels = kStripeTokens / kPanelTokens;
-constexpr std::size_t kPanelVectors = kPanelTokens / 16;
+constexpr std::size_t kAheadLines = 256;  // of a stream: 16 KiB are some 600 ns of reading
 constexpr float kNothing = -__builtin_inff();
 
 constexpr std::size_t smaller(std::size_t a, std::size_t b) {
@@ -44,10 +43,11 @@ struct Run {
   const std::byte* values;
 };
 
-// 64 slots from `begin` on, some of which are attended.
-struct Panel {
+// Neighbouring pages of one panel: 16 * vectors slots from `begin` on.
+struct Span {
   std::size_t begin;
-  const std::byte* keys;  // [head_dim] rows
+  std::size_t vectors;
+  const std::byte* keys;  // [head_dim] rows of the panel
 };
 
 // The parts of the scratch memory.
@@ -60,81 +60,97 @@ struct Scratchpad {
   float* weights;       // [groups][kFoldRowHeads][kScoreStride]: times the scales
 };
 
-// Memory that will be wanted in L2 soon, asked for a few lines at a time.
-template <typename Simd>
-class Ahead {
- public:
-  void add(const std::byte* from, std::size_t bytes) {
-    ranges_[count_++] = {from, bytes};
-    lines_ += bytes / 64;
-  }
-  // In how many steps all of it is to be asked for.
-  void set_steps(std::size_t steps) { lines_per_step_ = (lines_ + steps - 1) / steps; }
-  void step() {
-    for (std::size_t i = 0; i < lines_per_step_ && next_ < count_; ++i) {
-      Simd::prefetch_far(reinterpret_cast<const char*>(ranges_[next_].from) + offset_);
-      offset_ += 64;
-      if (offset_ < ranges_[next_].bytes) continue;
-      offset_ = 0;
-      ++next_;
-    }
-  }
-
- private:
-  struct Range {
-    const std::byte* from;
-    std::size_t bytes;
-  };
-  Range ranges_[2 * kMaxBlocks];
-  std::size_t count_ = 0;
-  std::size_t lines_ = 0;
-  std::size_t lines_per_step_ = 0;
-  std::size_t next_ = 0;
-  std::size_t offset_ = 0;
+// What of a stripe is attended, ascending.
+struct Pages {
+  std::size_t key_row_bytes;
+  std::size_t value_row_bytes;
+  Span spans[kStripePages];
+  std::size_t span_count = 0;
+  Run runs[kStripePages];
+  std::size_t run_count = 0;
 };
 
 // The stripe as the loops below see it.
-template <typename Simd>
 struct View {
   const FoldStripe* fold;
   std::size_t groups;
-  std::size_t key_row_bytes;
-  std::size_t value_row_bytes;
-  Panel panels[kMaxPanels];
-  std::size_t panel_count;
-  Run runs[kStripeTokens / kPageTokens];
-  std::size_t run_count;
+  Pages pages;
   Scratchpad scratch;
-  Ahead<Simd> ahead;
+  Ahead ahead;
+  std::size_t lines_per_step;  // where the stripe is no stream
 };
 
-// Runs of pages are joined, also over the border of two blocks if their values lie one after the other.
-template <typename Simd>
-void look_at(const Codes& codes, View<Simd>& view) {
-  const FoldStripe& fold = *view.fold;
-  view.key_row_bytes = codes.key_row_bytes;
-  view.value_row_bytes = codes.value_row_bytes;
-  view.panel_count = view.run_count = 0;
-  for (std::uint32_t b = 0; b < fold.block_count; ++b) {
-    const FoldBlock& block = fold.blocks[b];
-    for (std::uint32_t t = 0; t < block.token_count; t += kPageTokens) {
-      if ((block.page_mask >> (t / kPageTokens) & 1u) == 0) continue;
+// Pages that are neighbours are joined; runs also over the border of two blocks if their values lie one after the
+// other.
+[[maybe_unused]] Pages find_pages(const Codes& codes, const FoldBlock* blocks, std::uint32_t count) {
+  Pages pages;
+  pages.key_row_bytes = codes.key_row_bytes;
+  pages.value_row_bytes = codes.value_row_bytes;
+  for (std::uint32_t b = 0; b < count; ++b) {
+    for (std::uint32_t t = 0; t < blocks[b].token_count; t += kPageTokens) {
+      if ((blocks[b].page_mask >> (t / kPageTokens) & 1u) == 0) continue;
       const std::size_t begin = b * kBlockTokens + t;
-      const std::size_t end = begin + smaller(kPageTokens, block.token_count - t);
-      const std::size_t panel = t / kPanelTokens;
-      const std::size_t panel_begin = b * kBlockTokens + panel * kPanelTokens;
-      if (view.panel_count == 0 || view.panels[view.panel_count - 1].begin != panel_begin) {
-        view.panels[view.panel_count++] = {panel_begin, codes.keys[b] + panel * codes.panel_bytes};
-      }
-      const std::byte* from = codes.values[b] + t * codes.value_row_bytes;
-      Run* last = view.run_count == 0 ? nullptr : &view.runs[view.run_count - 1];
-      if (last != nullptr && last->end == begin &&
-          last->values + (begin - last->begin) * codes.value_row_bytes == from) {
-        last->end = end;
+      const std::size_t end = begin + smaller(kPageTokens, blocks[b].token_count - t);
+      Span* const span = pages.span_count == 0 ? nullptr : &pages.spans[pages.span_count - 1];
+      if (span != nullptr && begin % kPanelTokens != 0 && span->begin + 16 * span->vectors == begin) {
+        ++span->vectors;
       } else {
-        view.runs[view.run_count++] = {begin, end, from};
+        const std::size_t column = begin % kPanelTokens * codes.key_row_bytes / kPanelTokens;
+        pages.spans[pages.span_count++] = {begin, 1, codes.keys[b] + t / kPanelTokens * codes.panel_bytes + column};
+      }
+      const std::byte* const values = codes.values[b] + t * codes.value_row_bytes;
+      Run* const run = pages.run_count == 0 ? nullptr : &pages.runs[pages.run_count - 1];
+      if (run != nullptr && run->end == begin && run->values + (begin - run->begin) * codes.value_row_bytes == values) {
+        run->end = end;
+      } else {
+        pages.runs[pages.run_count++] = {begin, end, values};
       }
     }
+  }
+  return pages;
+}
+
+// The same, in the stored form.
+[[maybe_unused]] Pages find_stored_pages(const KvLayout& layout, const FoldBlock* blocks, std::uint32_t count) {
+  Codes codes{.keys = {},
+              .values = {},
+              .panel_bytes = layout.panel_bytes,
+              .key_row_bytes = layout.key_row_bytes,
+              .value_row_bytes = layout.value_row_bytes};
+  for (std::uint32_t b = 0; b < count; ++b) {
+    codes.keys[b] = blocks[b].keys;
+    codes.values[b] = blocks[b].values;
+  }
+  return find_pages(codes, blocks, count);
+}
+
+// Scales of keys in one panel, or of values in one block: [groups] rows.
+const std::byte* key_scales(const KvLayout& layout, const FoldBlock* blocks, const Span& span) {
+  const std::size_t token = span.begin % kBlockTokens;
+  return blocks[span.begin / kBlockTokens].keys + token / kPanelTokens * layout.panel_bytes + layout.key_scales +
+         token % kPanelTokens * sizeof(std::uint16_t);
+}
+const std::byte* value_scales(const KvLayout& layout, const FoldBlock* blocks, const Run& run) {
+  return blocks[run.begin / kBlockTokens].values + layout.value_scales +
+         run.begin % kBlockTokens * sizeof(std::uint16_t);
+}
+constexpr std::size_t kKeyScaleRowBytes = kPanelTokens * sizeof(std::uint16_t);
+constexpr std::size_t kValueScaleRowBytes = kBlockTokens * sizeof(std::uint16_t);
+
+// Stored pages, in the order in which they are read.
+[[maybe_unused]] void look_ahead(const FoldStripe& fold, const FoldBlock* blocks, const Pages& pages, Ahead& ahead) {
+  const KvLayout& layout = fold.layout;
+  for (std::size_t i = 0; i < pages.span_count; ++i) {
+    const Span& span = pages.spans[i];
+    ahead.add(span.keys, span.vectors * 16 * layout.key_row_bytes / kPanelTokens, layout.key_row_bytes, fold.head_dim);
+    ahead.add(key_scales(layout, blocks, span), span.vectors * 16 * sizeof(std::uint16_t), kKeyScaleRowBytes,
+              layout.groups);
+  }
+  for (std::size_t i = 0; i < pages.run_count; ++i) {
+    const Run& run = pages.runs[i];
+    ahead.add(run.values, layout.value_row_bytes, layout.value_row_bytes, run.end - run.begin);
+    ahead.add(value_scales(layout, blocks, run), (run.end - run.begin) * sizeof(std::uint16_t), kValueScaleRowBytes,
+              layout.groups);
   }
 }
 
@@ -157,42 +173,41 @@ struct SeenBy {
   return seen;
 }
 
-// Scores of `rows` row heads from `first` on, for whole panels; what a row does not see is garbage.
+// Scores of `rows` row heads from `first` on, for whole pages; what a row does not see is garbage.
 template <typename Simd, KvType kType, bool kIsStream>
-void score_rows(View<Simd>& view, std::size_t first, std::size_t rows) {
+void score_rows(View& view, std::size_t first, std::size_t rows) {
   const FoldStripe& fold = *view.fold;
+  const Pages& pages = view.pages;
   const std::size_t dim = fold.head_dim;
   const SeenBy seen = seen_by(fold, first, rows);
-  for (std::size_t i = 0; i < view.panel_count; ++i) {
-    const Panel& panel = view.panels[i];
-    if (seen.begin >= panel.begin + kPanelTokens || panel.begin >= seen.end) continue;
-    if constexpr (!kIsStream) view.ahead.step();
-    const float* queries = fold.blocks[panel.begin / kBlockTokens].queries + first * kQueryStride;
-    const float* scales = view.scratch.key_scales + panel.begin;
-    const std::byte* next = i + 1 < view.panel_count ? view.panels[i + 1].keys : view.runs[0].values;
-    Operands operands{.a = queries,
+  for (std::size_t i = 0; i < pages.span_count; ++i) {
+    const Span& span = pages.spans[i];
+    if (seen.begin >= span.begin + 16 * span.vectors || span.begin >= seen.end) continue;
+    if constexpr (!kIsStream) {
+      for (std::size_t line = 0; line < view.lines_per_step; ++line) view.ahead.cursor.step();
+    }
+    Operands operands{.a = fold.blocks[span.begin / kBlockTokens].queries + first * kQueryStride,
                       .a_stride = kQueryStride,
-                      .b = panel.keys,
-                      .b_stride = view.key_row_bytes,
+                      .b = span.keys,
+                      .b_stride = pages.key_row_bytes,
                       .depth = dim,
-                      .c = view.scratch.scores + panel.begin,
+                      .c = view.scratch.scores + span.begin,
                       .c_stride = kScoreStride,
-                      .scales = scales,
-                      .next = reinterpret_cast<const char*>(next)};
+                      .scales = view.scratch.key_scales + span.begin,
+                      .next = &view.ahead};
     if (view.groups == 0) {
-      product<Kernel<Simd, kType, kIsStream, kQueryStride, Into::store>>(rows, kPanelVectors, operands);
+      product<Kernel<Simd, kType, kIsStream, kQueryStride, Into::store>>(rows, span.vectors, operands);
       continue;
     }
     for (std::size_t d = 0; d < dim; d += kScaleChannels) {
       operands.depth = smaller(kScaleChannels, dim - d);
       if (d == 0) {
-        product<Kernel<Simd, kType, kIsStream, kQueryStride, Into::scale>>(rows, kPanelVectors, operands);
+        product<Kernel<Simd, kType, kIsStream, kQueryStride, Into::scale>>(rows, span.vectors, operands);
       } else {
-        product<Kernel<Simd, kType, kIsStream, kQueryStride, Into::add_scaled>>(rows, kPanelVectors, operands);
+        product<Kernel<Simd, kType, kIsStream, kQueryStride, Into::add_scaled>>(rows, span.vectors, operands);
       }
       operands.a += kScaleChannels;
-      operands.b += kScaleChannels * view.key_row_bytes;
-      operands.next += kScaleChannels * view.key_row_bytes;
+      operands.b += kScaleChannels * pages.key_row_bytes;
       operands.scales += kStripeTokens;
     }
   }
@@ -202,13 +217,12 @@ void score_rows(View<Simd>& view, std::size_t first, std::size_t rows) {
 // kAtOnce whole vectors: independent chains hide their latency.
 constexpr std::size_t kAtOnce = 4;
 template <typename Simd, typename Many, typename One>
-[[gnu::always_inline]] inline void for_seen(const View<Simd>& view, std::size_t row_head, const Many& many,
-                                            const One& one) {
+[[gnu::always_inline]] inline void for_seen(const View& view, std::size_t row_head, const Many& many, const One& one) {
   const std::size_t start = view.fold->starts[row_head];
   const std::size_t limit = view.fold->limits[row_head];
-  for (std::size_t i = 0; i < view.run_count; ++i) {
-    const std::size_t end = smaller(view.runs[i].end, limit);
-    std::size_t slot = larger(view.runs[i].begin, start);
+  for (std::size_t i = 0; i < view.pages.run_count; ++i) {
+    const std::size_t end = smaller(view.pages.runs[i].end, limit);
+    std::size_t slot = larger(view.pages.runs[i].begin, start);
     if (slot >= end) continue;
     if (slot % 16 != 0) {
       const std::size_t vector = slot / 16 * 16;
@@ -222,7 +236,7 @@ template <typename Simd, typename Many, typename One>
 }
 
 template <typename Simd, typename One>
-[[gnu::always_inline]] inline void for_seen(const View<Simd>& view, std::size_t row_head, const One& one) {
+[[gnu::always_inline]] inline void for_seen(const View& view, std::size_t row_head, const One& one) {
   const auto many = [&](std::size_t slot) __attribute__((always_inline)) {
     for (std::size_t v = 0; v < kAtOnce; ++v) one(slot + 16 * v, AllLanes{});
   };
@@ -231,7 +245,7 @@ template <typename Simd, typename One>
 
 // score = cap tanh(score / cap), in base 2 as the scores are: the factors cancel.
 template <typename Simd>
-void cap_scores(const View<Simd>& view, std::size_t row_head, float* scores) {
+void cap_scores(const View& view, std::size_t row_head, float* scores) {
   const auto cap = Simd::all(view.fold->soft_cap);
   const auto inverse = Simd::all(1.0f / view.fold->soft_cap);
   for_seen<Simd>(
@@ -247,7 +261,7 @@ void cap_scores(const View<Simd>& view, std::size_t row_head, float* scores) {
 
 // Each page's own softmax: a page is one vector of slots.
 template <typename Simd>
-void sum_pages(const View<Simd>& view, std::size_t row_head, const float* scores) {
+void sum_pages(const View& view, std::size_t row_head, const float* scores) {
   float* const max = view.fold->page_max + row_head * kStripePages;
   float* const sum = view.fold->page_sum + row_head * kStripePages;
   for (std::size_t page = 0; page < kStripePages; ++page) max[page] = kNothing;
@@ -263,7 +277,7 @@ void sum_pages(const View<Simd>& view, std::size_t row_head, const float* scores
 }
 
 template <typename Simd>
-float max_score(const View<Simd>& view, std::size_t row_head, const float* scores) {
+float max_score(const View& view, std::size_t row_head, const float* scores) {
   typename Simd::Floats most[kAtOnce];
   for (auto& of_vector : most) of_vector = Simd::all(kNothing);
   for_seen<Simd>(
@@ -298,9 +312,9 @@ constexpr float kLargeReference = 0x1p17f;
 // has one shape: lane l of a vector adds slots l, l + 16, ... ascending, then the lanes are added. Slots not seen would
 // add exact zeros, so it does not matter which of them are left out.
 template <typename Simd>
-void weigh_row(const View<Simd>& view, std::size_t row_head, float* scores) {
+void weigh_row(const View& view, std::size_t row_head, float* scores) {
   const FoldStripe& fold = *view.fold;
-  const float stripe_max = max_score(view, row_head, scores);
+  const float stripe_max = max_score<Simd>(view, row_head, scores);
   if (stripe_max == kNothing) {
     for_seen<Simd>(
         view, row_head, [&](std::size_t slot, auto) __attribute__((always_inline)) {
@@ -344,7 +358,7 @@ void weigh_row(const View<Simd>& view, std::size_t row_head, float* scores) {
 
 // Weights of `rows` row heads from `first` on, times the scales of the values.
 template <typename Simd>
-void scale_weights(const View<Simd>& view, std::size_t first, std::size_t rows) {
+void scale_weights(const View& view, std::size_t first, std::size_t rows) {
   for (std::size_t g = 0; g < view.groups; ++g) {
     const float* const scales = view.scratch.value_scales + g * kStripeTokens;
     for (std::size_t r = 0; r < rows; ++r) {
@@ -367,37 +381,33 @@ struct RowRange {
 
 // out += weights * values over slots [begin, end) of a run, for rows that all see them.
 template <typename Simd, KvType kType, bool kIsStream>
-void add_values(const View<Simd>& view, const Run& run, std::size_t begin, std::size_t end, const RowRange& rows,
-                const std::byte* next) {
+void add_values(View& view, const Run& run, std::size_t begin, std::size_t end, const RowRange& rows) {
   if (begin >= end) return;
   const std::size_t dim = view.fold->head_dim;
-  const std::size_t width = view.groups == 0 ? dim : kScaleChannels;
-  for (std::size_t d = 0; d < dim; d += width) {
-    const std::size_t group_rows = d / kScaleChannels * kFoldRowHeads;
-    const float* const weights = view.groups == 0 ? view.scratch.scores + rows.row * kScoreStride
-                                                  : view.scratch.weights + (group_rows + rows.row) * kScoreStride;
-    const std::size_t offset = (begin - run.begin) * view.value_row_bytes + d / 16 * vector_bytes<kType>();
-    product<Kernel<Simd, kType, kIsStream, kScoreStride, Into::extend>>(
-        rows.count, smaller(width, dim - d) / 16,
-        {.a = weights + begin,
-         .a_stride = kScoreStride,
-         .b = run.values + offset,
-         .b_stride = view.value_row_bytes,
-         .depth = end - begin,
-         .c = view.fold->out + (rows.first + rows.row) * dim + d,
-         .c_stride = dim,
-         .scales = nullptr,
-         .next = reinterpret_cast<const char*>(next + offset)});
+  Operands operands{.a = view.scratch.scores + rows.row * kScoreStride + begin,
+                    .a_stride = kScoreStride,
+                    .b = run.values + (begin - run.begin) * view.pages.value_row_bytes,
+                    .b_stride = view.pages.value_row_bytes,
+                    .depth = end - begin,
+                    .c = view.fold->out + (rows.first + rows.row) * dim,
+                    .c_stride = dim,
+                    .scales = nullptr,
+                    .next = &view.ahead};
+  if (view.groups == 0) {
+    product<Kernel<Simd, kType, kIsStream, kScoreStride, Into::extend>>(rows.count, dim / 16, operands);
+    return;
   }
+  operands.a = view.scratch.weights + rows.row * kScoreStride + begin;
+  product<Kernel<Simd, kType, kIsStream, kScoreStride, Into::extend, kFoldRowHeads * kScoreStride>>(rows.count,
+                                                                                                    dim / 16, operands);
 }
 
 // Rows share the slots that all of them see; before and behind those, each goes alone. A value that a row does not see
 // is never multiplied, not even by zero: it might be infinite.
 template <typename Simd, KvType kType, bool kIsStream>
-void value_rows(const View<Simd>& view, std::size_t first, std::size_t rows) {
+void value_rows(View& view, std::size_t first, std::size_t rows) {
   const FoldStripe& fold = *view.fold;
-  const std::byte* const after = fold.next_block_count > 0 ? fold.next_blocks[0].keys : fold.blocks[0].keys;
-  if (view.groups > 0) scale_weights(view, first, rows);
+  if (view.groups > 0) scale_weights<Simd>(view, first, rows);
   // Rows of one tile, or more where they all see the same.
   const SeenBy all = seen_by(fold, first, rows);
   const bool is_same = all.begin == all.shared_begin && all.end == all.shared_end;
@@ -405,11 +415,10 @@ void value_rows(const View<Simd>& view, std::size_t first, std::size_t rows) {
   for (std::size_t row = 0; row < rows; row += step) {
     const std::size_t count = smaller(step, rows - row);
     const SeenBy seen = seen_by(fold, first + row, count);
-    for (std::size_t i = 0; i < view.run_count; ++i) {
-      const Run& run = view.runs[i];
-      const std::byte* next = i + 1 < view.run_count ? view.runs[i + 1].values : after;
+    for (std::size_t i = 0; i < view.pages.run_count; ++i) {
+      const Run& run = view.pages.runs[i];
       const auto add = [&](std::size_t begin, std::size_t end, std::size_t of_row, std::size_t of_rows) {
-        add_values<Simd, kType, kIsStream>(view, run, begin, end, {first, of_row, of_rows}, next);
+        add_values<Simd, kType, kIsStream>(view, run, begin, end, {first, of_row, of_rows});
       };
       const std::size_t begin = larger(run.begin, smaller(run.end, seen.shared_begin));
       const std::size_t end = larger(begin, smaller(run.end, seen.shared_end));
@@ -425,16 +434,16 @@ void value_rows(const View<Simd>& view, std::size_t first, std::size_t rows) {
 }
 
 template <typename Simd, KvType kType, bool kIsStream>
-void fold_view(View<Simd>& view) {
+void fold_view(View& view) {
   const std::size_t row_heads = view.fold->row_heads;
   for (std::size_t first = 0; first < row_heads; first += kFoldRowHeads) {
     const std::size_t rows = smaller(kFoldRowHeads, row_heads - first);
     score_rows<Simd, kType, kIsStream>(view, first, rows);
     for (std::size_t r = 0; r < rows; ++r) {
       float* const scores = view.scratch.scores + r * kScoreStride;
-      if (view.fold->soft_cap > 0) cap_scores(view, first + r, scores);
-      if (view.fold->page_max != nullptr) sum_pages(view, first + r, scores);
-      weigh_row(view, first + r, scores);
+      if (view.fold->soft_cap > 0) cap_scores<Simd>(view, first + r, scores);
+      if (view.fold->page_max != nullptr) sum_pages<Simd>(view, first + r, scores);
+      weigh_row<Simd>(view, first + r, scores);
     }
     value_rows<Simd, kType, kIsStream>(view, first, rows);
   }
@@ -447,16 +456,22 @@ void widen(const std::byte* from, std::size_t count, float* to) {
   }
 }
 
-// The panels and runs of the stripe as float32 in scratch; values that no row sees are not read.
+// The pages of the stripe as float32 in scratch.
 template <typename Simd, KvType kType>
-void widen_view(View<Simd>& view) {
+void widen_view(View& view) {
   const FoldStripe& fold = *view.fold;
   const std::size_t dim = fold.head_dim;
-  for (std::size_t i = 0; i < view.panel_count; ++i) {
-    widen<Simd, kType>(view.panels[i].keys, kPanelTokens * dim, view.scratch.keys + view.panels[i].begin * dim);
+  Pages& pages = view.pages;
+  for (std::size_t i = 0; i < pages.span_count; ++i) {
+    const Span& span = pages.spans[i];
+    const std::size_t column = span.begin % kPanelTokens;
+    float* const to = view.scratch.keys + (span.begin - column) * dim + column;
+    for (std::size_t d = 0; d < dim; ++d) {
+      widen<Simd, kType>(span.keys + d * pages.key_row_bytes, 16 * span.vectors, to + d * kPanelTokens);
+    }
   }
-  for (std::size_t i = 0; i < view.run_count; ++i) {
-    const Run& run = view.runs[i];
+  for (std::size_t i = 0; i < pages.run_count; ++i) {
+    const Run& run = pages.runs[i];
     widen<Simd, kType>(run.values, (run.end - run.begin) * dim, view.scratch.values + run.begin * dim);
   }
   Codes codes{.keys = {},
@@ -468,37 +483,42 @@ void widen_view(View<Simd>& view) {
     codes.keys[b] = reinterpret_cast<const std::byte*>(view.scratch.keys + b * kBlockTokens * dim);
     codes.values[b] = reinterpret_cast<const std::byte*>(view.scratch.values + b * kBlockTokens * dim);
   }
-  look_at(codes, view);
+  pages = find_pages(codes, fold.blocks, fold.block_count);
 }
 
 // The scales of the stripe as float32, by slot.
 template <typename Simd>
-void widen_scales(const FoldStripe& fold, const Scratchpad& scratch) {
-  const KvLayout& layout = fold.layout;
-  for (std::uint32_t b = 0; b < fold.block_count; ++b) {
-    const std::byte* const of_values = fold.blocks[b].values + layout.value_scales;
-    for (std::size_t g = 0; g < layout.groups; ++g) {
-      const std::size_t slot = g * kStripeTokens + b * kBlockTokens;
-      widen<Simd, KvType::f16>(of_values + 2 * g * kBlockTokens, kBlockTokens, scratch.value_scales + slot);
-      for (std::size_t p = 0; p < kBlockPanels; ++p) {
-        const std::byte* const of_keys = fold.blocks[b].keys + p * layout.panel_bytes + layout.key_scales;
-        widen<Simd, KvType::f16>(of_keys + 2 * g * kPanelTokens, kPanelTokens,
-                                 scratch.key_scales + slot + p * kPanelTokens);
-      }
+void widen_scales(const View& view) {
+  const FoldStripe& fold = *view.fold;
+  for (std::size_t g = 0; g < view.groups; ++g) {
+    for (std::size_t i = 0; i < view.pages.span_count; ++i) {
+      const Span& span = view.pages.spans[i];
+      widen<Simd, KvType::f16>(key_scales(fold.layout, fold.blocks, span) + g * kKeyScaleRowBytes, 16 * span.vectors,
+                               view.scratch.key_scales + g * kStripeTokens + span.begin);
+    }
+    for (std::size_t i = 0; i < view.pages.run_count; ++i) {
+      const Run& run = view.pages.runs[i];
+      widen<Simd, KvType::f16>(value_scales(fold.layout, fold.blocks, run) + g * kValueScaleRowBytes,
+                               run.end - run.begin, view.scratch.value_scales + g * kStripeTokens + run.begin);
     }
   }
 }
 
 template <typename Simd, KvType kType>
-void fold_type(View<Simd>& view) {
+void fold_type(View& view) {
   const FoldStripe& fold = *view.fold;
-  if (fold.row_heads <= kStreamRowHeads) return fold_view<Simd, kType, true>(view);
-  for (std::uint32_t b = 0; b < fold.next_block_count; ++b) {
-    view.ahead.add(fold.next_blocks[b].keys, kBlockPanels * fold.layout.panel_bytes);
-    view.ahead.add(fold.next_blocks[b].values, kBlockTokens * fold.layout.value_row_bytes);
+  const bool is_stream = fold.row_heads <= kStreamRowHeads;
+  if (is_stream) {
+    look_ahead(fold, fold.blocks, view.pages, view.ahead);
+    view.ahead.limit(kAheadLines);
   }
+  const Pages next = find_stored_pages(fold.layout, fold.next_blocks, fold.next_block_count);
+  look_ahead(fold, fold.next_blocks, next, view.ahead);
+  view.ahead.start(is_stream ? kAheadLines : 0, fold.blocks[0].keys);
+  if (is_stream) return fold_view<Simd, kType, true>(view);
   const std::size_t passes = (fold.row_heads + kFoldRowHeads - 1) / kFoldRowHeads;
-  view.ahead.set_steps(larger(1, passes * view.panel_count));
+  const std::size_t steps = larger(1, passes * view.pages.span_count);
+  view.lines_per_step = (view.ahead.lines() + steps - 1) / steps;
   if constexpr (kType != KvType::f32) widen_view<Simd, kType>(view);
   fold_view<Simd, KvType::f32, false>(view);
 }
@@ -507,26 +527,17 @@ template <typename Simd>
 void fold_stripe_with(const FoldStripe& fold) {
   const std::size_t dim = fold.head_dim;
   const KvLayout& layout = fold.layout;
-  View<Simd> view;
+  View view;
   view.fold = &fold;
   view.groups = layout.groups;
+  view.pages = find_stored_pages(layout, fold.blocks, fold.block_count);
   view.scratch.keys = fold.scratch;
   view.scratch.values = view.scratch.keys + kStripeTokens * dim;
   view.scratch.key_scales = view.scratch.values + kStripeTokens * dim;
   view.scratch.value_scales = view.scratch.key_scales + kStripeTokens * layout.groups;
   view.scratch.scores = view.scratch.value_scales + kStripeTokens * layout.groups;
   view.scratch.weights = view.scratch.scores + kFoldRowHeads * kScoreStride;
-  Codes codes{.keys = {},
-              .values = {},
-              .panel_bytes = layout.panel_bytes,
-              .key_row_bytes = layout.key_row_bytes,
-              .value_row_bytes = layout.value_row_bytes};
-  for (std::uint32_t b = 0; b < fold.block_count; ++b) {
-    codes.keys[b] = fold.blocks[b].keys;
-    codes.values[b] = fold.blocks[b].values;
-  }
-  look_at(codes, view);
-  widen_scales<Simd>(fold, view.scratch);
+  widen_scales<Simd>(view);
   switch (layout.type) {
     case KvType::f32:
       return fold_type<Simd, KvType::f32>(view);

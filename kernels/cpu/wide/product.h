@@ -8,6 +8,7 @@
 #pragma once
 
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/wide/ahead.h"
 
 namespace rotulus::kernels::cpu {
 namespace {
@@ -21,7 +22,7 @@ struct Operands {
   float* c;
   std::size_t c_stride;
   const float* scales;  // [16 * vectors], for Into::scale and Into::add_scaled only
-  const char* next;     // a stream only: what will be read after B
+  Ahead* next;          // a stream only: what will be read later
 };
 
 enum class Into : std::uint8_t {
@@ -31,54 +32,56 @@ enum class Into : std::uint8_t {
   add_scaled  // C = scales * A B + C
 };
 
-constexpr std::size_t kNearBytes = 2048;  // a stream comes from memory: its line so far ahead goes to L1, `next` to L2
+constexpr int kGroupVectors = kScaleChannels / 16;
 
 template <KvType kType>
 constexpr std::size_t vector_bytes() {
   return 16 * element_bits(kType) / 8;
 }
 
-template <typename Simd, std::size_t kBytes>
-[[gnu::always_inline]] inline void prefetch(const char* near, const char* far) {
-  for (std::size_t byte = 0; byte < kBytes; byte += 64) {
-    Simd::prefetch_near(near + byte);
-    Simd::prefetch_far(far + byte);
-  }
-}
-
-// One term of every chain.
-template <typename Simd, KvType kType, int kRows, int kVectors>
-[[gnu::always_inline]] inline void add_term(const float* a, std::size_t a_stride, const std::byte* b,
-                                            typename Simd::Floats (&sums)[kRows][kVectors]) {
-  typename Simd::Floats row[kVectors];
-#pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) row[v] = Simd::template load_codes<kType>(b + v * vector_bytes<kType>());
-#pragma GCC unroll 6
-  for (int r = 0; r < kRows; ++r) {
-    const typename Simd::Floats value = Simd::all(a[r * a_stride]);
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = Simd::fma(value, row[v], sums[r][v]);
-  }
-}
-
 // A kernel: the type of B, whether it is a stream, the stride of A (a constant, so that all rows of a tile are reached
-// from one register; 0: any), and what becomes of C.
-template <typename SimdOfRow, KvType kTypeOfB, bool kComesFromMemory, std::size_t kStrideOfA, Into kIntoC>
+// from one register; 0: any), and what becomes of C. Where channels are scaled in groups, each two vectors of C have an
+// A of their own, kGroupStride behind the one before (0: all share one).
+template <typename SimdOfRow, KvType kTypeOfB, bool kComesFromMemory, std::size_t kStrideOfA, Into kIntoC,
+          std::size_t kStrideOfGroups = 0>
 struct Kernel {
   using Simd = SimdOfRow;
   static constexpr KvType kType = kTypeOfB;
   static constexpr bool kIsStream = kComesFromMemory;
   static constexpr std::size_t kStride = kStrideOfA;
   static constexpr Into kInto = kIntoC;
+  static constexpr std::size_t kGroupStride = kStrideOfGroups;
 };
+
+// One term of every chain.
+template <typename K, int kRows, int kVectors>
+[[gnu::always_inline]] inline void add_term(const float* a, std::size_t a_stride, const std::byte* b,
+                                            typename K::Simd::Floats (&sums)[kRows][kVectors]) {
+  using Simd = typename K::Simd;
+  constexpr int kShared = K::kGroupStride == 0 ? kVectors : kGroupVectors;  // vectors that share one A
+  typename Simd::Floats row[kVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) row[v] = Simd::template load_codes<K::kType>(b + v * vector_bytes<K::kType>());
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r) {
+    typename Simd::Floats value;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      if (v % kShared == 0) value = Simd::all(a[r * a_stride + v / kShared * K::kGroupStride]);
+      sums[r][v] = Simd::fma(value, row[v], sums[r][v]);
+    }
+  }
+}
 
 template <typename K, int kRows, int kVectors>
 [[gnu::noinline]] void tile_product(const Operands& o) {
   using Simd = typename K::Simd;
   using Floats = typename Simd::Floats;
   constexpr int kUnroll = 8;  // a loop of few rounds is left without a mispredicted branch
-  constexpr std::size_t kBytes = kVectors * vector_bytes<K::kType>();
-  constexpr int kStepsPerLine = kBytes >= 64 ? 1 : 64 / kBytes;
+  // A row of B begins a line, or lies in one of several lines, but in four bits shares it with the next row.
+  constexpr std::size_t kLines =
+      kVectors * vector_bytes<K::kType>() > kLineBytes ? kVectors * vector_bytes<K::kType>() / kLineBytes : 1;
+  constexpr int kStepsPerLine = K::kType == KvType::int4 ? 2 : 1;
   float* const c = o.c;
   const std::size_t c_stride = o.c_stride;
   const float* const scales = o.scales;
@@ -92,23 +95,24 @@ template <typename K, int kRows, int kVectors>
   }
   const float* a = o.a;
   const std::byte* b = o.b;
-  const char* next = o.next;
   const std::size_t a_stride = K::kStride == 0 ? o.a_stride : K::kStride;
   const std::size_t b_stride = o.b_stride;
   std::size_t depth = o.depth;
+  Ahead::Cursor next{};
+  if constexpr (K::kIsStream) next = o.next->cursor;
   for (; depth >= kUnroll; depth -= kUnroll) {
 #pragma GCC unroll 8
     for (int u = 0; u < kUnroll; ++u) {
       if constexpr (K::kIsStream) {
-        if (u % kStepsPerLine == 0) prefetch<Simd, kBytes>(reinterpret_cast<const char*>(b) + kNearBytes, next);
-        next += b_stride;
+        for (std::size_t i = 0; u % kStepsPerLine == 0 && i < kLines; ++i) next.step();
       }
-      add_term<Simd, K::kType, kRows, kVectors>(a + u, a_stride, b, sums);
+      add_term<K, kRows, kVectors>(a + u, a_stride, b, sums);
       b += b_stride;
     }
     a += kUnroll;
   }
-  for (; depth > 0; --depth, ++a, b += b_stride) add_term<Simd, K::kType, kRows, kVectors>(a, a_stride, b, sums);
+  for (; depth > 0; --depth, ++a, b += b_stride) add_term<K, kRows, kVectors>(a, a_stride, b, sums);
+  if constexpr (K::kIsStream) o.next->cursor = next;
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
@@ -126,19 +130,14 @@ template <typename K, int kVectors>
 void rows_product(std::size_t rows, Operands& o) {
   const float* const a = o.a;
   float* const c = o.c;
-  const auto advance = [&](std::size_t count) {
-    rows -= count;
-    o.a += count * (K::kStride == 0 ? o.a_stride : K::kStride);
-    o.c += count * o.c_stride;
-  };
-  while (rows >= 6) {
+  for (; rows >= 6; rows -= 6) {
     tile_product<K, 6, kVectors>(o);
-    advance(6);
+    o.a += 6 * (K::kStride == 0 ? o.a_stride : K::kStride);
+    o.c += 6 * o.c_stride;
   }
-  if (rows >= 3) {
-    tile_product<K, 3, kVectors>(o);
-    advance(3);
-  }
+  if (rows == 5) tile_product<K, 5, kVectors>(o);
+  if (rows == 4) tile_product<K, 4, kVectors>(o);
+  if (rows == 3) tile_product<K, 3, kVectors>(o);
   if (rows == 2) tile_product<K, 2, kVectors>(o);
   if (rows == 1) tile_product<K, 1, kVectors>(o);
   o.a = a;
@@ -148,21 +147,23 @@ void rows_product(std::size_t rows, Operands& o) {
 // Any number of rows and vectors.
 template <typename K>
 void product(std::size_t rows, std::size_t vectors, Operands o) {
-  while (vectors > 0) {
+  const float* const a = o.a;
+  for (std::size_t done = 0; done < vectors;) {
+    const std::size_t left = vectors - done;
     std::size_t count = 1;
-    if (vectors >= 4 && K::Simd::kTileVectors >= 4) {
+    o.a = a + done / kGroupVectors * K::kGroupStride;
+    if (left >= 4 && K::Simd::kTileVectors >= 4) {
       count = 4;
       if constexpr (K::Simd::kTileVectors >= 4) rows_product<K, 4>(rows, o);
-    } else if (vectors >= 2 && K::Simd::kTileVectors >= 2) {
+    } else if (left >= 2 && K::Simd::kTileVectors >= 2) {
       count = 2;
       if constexpr (K::Simd::kTileVectors >= 2) rows_product<K, 2>(rows, o);
     } else {
       rows_product<K, 1>(rows, o);
     }
-    vectors -= count;
+    done += count;
     o.b += count * vector_bytes<K::kType>();
     o.c += 16 * count;
-    if constexpr (K::kIsStream) o.next += count * vector_bytes<K::kType>();
     if constexpr (K::kInto == Into::scale || K::kInto == Into::add_scaled) o.scales += 16 * count;
   }
 }
