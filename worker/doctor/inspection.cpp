@@ -3,13 +3,16 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
 #include <string_view>
 
 #include "kernels/kv_format.h"
+#include "kernels/landmarks.h"
 #include "protocol/error.h"
+#include "protocol/kv_cost.h"
 #include "worker/model/chat_template.h"
 #include "worker/model/hyperparameters.h"
 #include "worker/model/tokenizer.h"
@@ -43,7 +46,11 @@ void add_tensors(const GgufFile& file, Inspection& inspection) {
   }
   std::vector<std::string> parts;
   for (const auto& [type, sum] : by_type)
-    parts.push_back(fmt::format("{} {} ({:.1f} MB)", sum.count, type, static_cast<double>(sum.bytes) / 1e6));
+    parts.push_back(fmt::format("{} {} ({})", sum.count, type, shown_bytes(sum.bytes)));
+  std::string size = shown_bytes(file.bytes());
+  if (const auto count = file.find_unsigned("split.count"); count && *count > 1)
+    size += fmt::format(", in {} files", *count);
+  inspection.facts.push_back({"size", size});
   inspection.facts.push_back({"tensors", fmt::format("{}", fmt::join(parts, ", "))});
   for (const std::string& type : unknown)
     inspection.refused.push_back(fmt::format("tensors of type {}: there is no kernel that reads it", type));
@@ -62,8 +69,43 @@ void add_rope(const GgufFile& file, const std::string& architecture, Inspection&
   }
   if (file.find_tensor("rope_freqs.weight") != nullptr) text += ", factors of its own (rope_freqs)";
   inspection.facts.push_back({"rope", text});
-  if (const auto window = file.find_unsigned(key("attention.sliding_window")); window && *window > 0)
-    inspection.unusual.push_back(fmt::format("sliding window: some layers see the last {} tokens only", *window));
+}
+
+std::string counted(std::uint64_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
+void add_attention(const Hyperparameters& model, Inspection& inspection) {
+  const auto sliding = static_cast<std::uint64_t>(std::count(model.slides.begin(), model.slides.end(), true));
+  inspection.facts.push_back({"attention", fmt::format("{}, {}, {} of {}", counted(model.layers, "layer"),
+                                                       counted(model.query_heads, "query head"),
+                                                       counted(model.kv_heads, "KV head"), model.head_dim)});
+  if (sliding > 0) {
+    const std::uint32_t window = model.sliding_attention.window;
+    inspection.facts.push_back(
+        {"sliding window", fmt::format("{} tokens, in {} of {} layers; RoPE base {:.0f}", window, sliding, model.layers,
+                                       model.sliding_attention.rope.base)});
+    inspection.unusual.push_back(
+        fmt::format("layers that slide keep no more than {} tokens of each {}", window, protocol::kChunkTokens));
+    if (sliding == model.layers)
+      inspection.unusual.push_back(fmt::format(
+          "all layers slide: llama.cpp ignores that in such files, and answers otherwise behind {} tokens", window));
+  }
+}
+
+void add_kv(const Hyperparameters& model, Inspection& inspection) {
+  const auto full = static_cast<std::uint64_t>(std::count(model.slides.begin(), model.slides.end(), false));
+  for (const kernels::KvType type : kernels::kKvTypes) {
+    const kernels::KvFormat format{type, model.kv_heads, model.head_dim};
+    const protocol::KvCost cost = model.kv_cost(format.token_bytes());
+    const protocol::KvBytes window = protocol::kv_bytes(model.context_length, cost);
+    inspection.kv.push_back(
+        {.type = std::string(kernels::to_string(type)),
+         .token_bytes = protocol::kv_bytes(protocol::kChunkTokens, cost).kept() / protocol::kChunkTokens,
+         .landmark_bytes = full * kernels::landmark_stripe_bytes(format) / protocol::kStripeTokens,
+         .window_bytes = window.kept(),
+         .window_savings = window.saved});
+  }
 }
 
 void add_model(const GgufFile& file, Inspection& inspection) {
@@ -74,13 +116,8 @@ void add_model(const GgufFile& file, Inspection& inspection) {
   const auto model = read_or_refuse(inspection, [&] { return read_hyperparameters(file); });
   if (!model) return;
   inspection.facts.push_back({"window", fmt::format("{} tokens", model->context_length)});
-  inspection.facts.push_back({"attention", fmt::format("{} layers, {} query heads, {} KV heads of {}", model->layers,
-                                                       model->query_heads, model->kv_heads, model->head_dim)});
-  for (const kernels::KvType type : kernels::kKvTypes) {
-    const std::uint64_t token =
-        kernels::KvFormat{type, model->kv_heads, model->head_dim}.token_bytes() * std::uint64_t{model->layers};
-    inspection.kv.push_back({std::string(kernels::to_string(type)), token, token * model->context_length});
-  }
+  add_attention(*model, inspection);
+  add_kv(*model, inspection);
 }
 
 std::string shown(std::string_view token) {
@@ -114,7 +151,12 @@ void add_tokenizer(const GgufFile& file, Inspection& inspection) {
 void add_chat_template(const GgufFile& file, const std::string& override_name, Inspection& inspection) {
   const auto jinja = file.find_string("tokenizer.chat_template");
   const auto chat = read_or_refuse(inspection, [&] { return make_chat_template(jinja, override_name); });
-  if (chat && *chat) inspection.facts.push_back({"chat template", std::string((*chat)->name())});
+  if (chat && *chat) {
+    inspection.facts.push_back({"chat template", std::string((*chat)->name())});
+    const std::string tail = (*chat)->render({{"user", ""}}).back().text;
+    if (tail.ends_with("<think>\n"))
+      inspection.unusual.push_back("the chat template begins the model's thoughts: answers hold them, up to </think>");
+  }
   if (chat && !*chat) {
     inspection.facts.push_back({"chat template", "none"});
     inspection.unusual.push_back("no chat template: raw completions only, or --chat-template");
@@ -122,6 +164,14 @@ void add_chat_template(const GgufFile& file, const std::string& override_name, I
 }
 
 }  // namespace
+
+std::string shown_bytes(std::uint64_t bytes) {
+  const double kibibytes = static_cast<double>(bytes) / 1024;
+  if (bytes < 1024) return fmt::format("{} B", bytes);
+  if (kibibytes < 1024) return fmt::format("{:.1f} KiB", kibibytes);
+  if (kibibytes < 1024 * 1024) return fmt::format("{:.1f} MiB", kibibytes / 1024);
+  return fmt::format("{:.1f} GiB", kibibytes / 1024 / 1024);
+}
 
 Inspection inspect(const GgufFile& file, const std::string& chat_template) {
   Inspection inspection;

@@ -10,11 +10,13 @@
 
 namespace rotulus::worker::doctor {
 
-// What the keys and values of one token take, in memory and in a volume alike: both hold the same blocks.
+// What keys and values take in memory and in a volume alike: both hold the same blocks.
 struct KvCost {
   std::string type;
-  std::uint64_t token_bytes = 0;
-  std::uint64_t window_bytes = 0;  // of a context that fills the window
+  std::uint64_t token_bytes = 0;     // of one token of a long context: sliding layers drop most
+  std::uint64_t landmark_bytes = 0;  // beside it, where the context is read by retrieval
+  std::uint64_t window_bytes = 0;    // of a context that fills the window, without landmarks …
+  std::uint64_t window_savings = 0;  // … and what it would take more if no layer slid
 };
 
 struct Fact {
@@ -28,6 +30,9 @@ struct Inspection {
   std::vector<std::string> unusual;
   std::vector<std::string> refused;  // each says what and why; empty: a worker takes the file
 };
+
+// A byte count as people read it.
+std::string shown_bytes(std::uint64_t bytes);
 
 // `chat_template`: --chat-template, "" for none. Throws nothing that the file is to blame for: that is what `refused`
 // is.

@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
-#include <filesystem>
 #include <string>
 
 #include "protocol/error.h"
@@ -14,13 +13,6 @@ namespace {
 
 namespace json = boost::json;
 
-std::string shown_bytes(std::uint64_t bytes) {
-  const double kibibytes = static_cast<double>(bytes) / 1024;
-  if (kibibytes < 1024) return fmt::format("{:.1f} KiB", kibibytes);
-  if (kibibytes < 1024 * 1024) return fmt::format("{:.1f} MiB", kibibytes / 1024);
-  return fmt::format("{:.1f} GiB", kibibytes / 1024 / 1024);
-}
-
 void print_list(const char* name, const std::vector<std::string>& lines) {
   for (const std::string& line : lines) {
     fmt::print("{:<15} {}\n", name, line);
@@ -28,14 +20,22 @@ void print_list(const char* name, const std::vector<std::string>& lines) {
   }
 }
 
+void print_kv(const KvCost& cost) {
+  fmt::print("{:<15} {} a token in memory and as much on disk, {} more for retrieval; a full window is {}{}\n",
+             "KV in " + cost.type, shown_bytes(cost.token_bytes), shown_bytes(cost.landmark_bytes),
+             shown_bytes(cost.window_bytes),
+             cost.window_savings == 0
+                 ? ""
+                 : fmt::format(", without sliding layers {}", shown_bytes(cost.window_bytes + cost.window_savings)));
+}
+
 void print_text(const std::string& path, const Inspection& inspection) {
-  fmt::print("{:<15} {}, {}\n", "file", path, shown_bytes(std::filesystem::file_size(path)));
+  fmt::print("{:<15} {}\n", "file", path);
   for (const Fact& fact : inspection.facts) fmt::print("{:<15} {}\n", fact.name, fact.value);
-  for (const KvCost& cost : inspection.kv)
-    fmt::print("{:<15} {} a token in memory and as much on disk; {} for a full window\n", "KV in " + cost.type,
-               shown_bytes(cost.token_bytes), shown_bytes(cost.window_bytes));
+  for (const KvCost& cost : inspection.kv) print_kv(cost);
   print_list("unusual", inspection.unusual);
   print_list("refused", inspection.refused);
+  fmt::print("{:<15} {}\n", "verdict", inspection.refused.empty() ? "can be served" : "cannot be served");
 }
 
 void print_json(const std::string& path, const Inspection& inspection) {
@@ -46,13 +46,24 @@ void print_json(const std::string& path, const Inspection& inspection) {
     kv.push_back({{"type", cost.type},
                   {"host_bytes_per_token", cost.token_bytes},
                   {"disk_bytes_per_token", cost.token_bytes},
-                  {"window_bytes", cost.window_bytes}});
+                  {"landmark_bytes_per_token", cost.landmark_bytes},
+                  {"window_bytes", cost.window_bytes},
+                  {"saved_by_windows", cost.window_savings}});
   const json::object result = {{"file", path},
                                {"facts", facts},
                                {"kv", kv},
                                {"unusual", json::value_from(inspection.unusual)},
                                {"refused", json::value_from(inspection.refused)}};
   fmt::print("{}\n", json::serialize(result));
+}
+
+// A file that cannot even be read has one thing to say.
+Inspection inspect_file(const std::string& path, const std::string& chat_template) {
+  try {
+    return inspect(GgufFile::open(path), chat_template);
+  } catch (const protocol::Error& error) {
+    return {.refused = {error.message()}};
+  }
 }
 
 int run(int argc, char** argv) {
@@ -74,7 +85,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  const Inspection inspection = inspect(GgufFile::open(path), chat_template);
+  const Inspection inspection = inspect_file(path, chat_template);
   if (format == "json")
     print_json(path, inspection);
   else
@@ -86,10 +97,5 @@ int run(int argc, char** argv) {
 }  // namespace rotulus::worker::doctor
 
 int main(int argc, char** argv) {
-  try {
-    return rotulus::worker::doctor::run(argc, argv);
-  } catch (const rotulus::protocol::Error& error) {
-    fmt::print(stderr, "rotulus doctor: {}\n", error.message());
-    return 1;
-  }
+  return rotulus::worker::doctor::run(argc, argv);
 }

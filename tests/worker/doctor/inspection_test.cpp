@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <string>
 
-#include "tests/support/gguf_builder.h"
+#include "tests/support/byte_model.h"
 #include "tests/support/model_file.h"
 
 namespace rotulus::worker::doctor {
@@ -36,6 +36,30 @@ TEST(Doctor, SaysWhatAModelIsAndCosts) {
   EXPECT_EQ(inspection.kv[0].token_bytes, 30u * 2 * 3 * 64 * 2);
   EXPECT_EQ(inspection.kv[0].window_bytes, 8192 * inspection.kv[0].token_bytes);
   EXPECT_TRUE(has(inspection.unusual, "21 of 256 bytes"));
+}
+
+TEST(Doctor, CountsOfSlidingLayersWhatTheyKeep) {
+  const auto bytes = testing::byte_model("gemma3", 512).build();
+  const Inspection inspection = inspect(GgufFile::parse(bytes), "");
+  EXPECT_TRUE(inspection.refused.empty()) << inspection.refused.front();
+  EXPECT_EQ(fact(inspection, "sliding window"), "512 tokens, in 5 of 6 layers; RoPE base 10000");
+  const std::uint64_t layer_bytes = 2 * 2 * 16 * 2;  // of one token in f16
+  EXPECT_EQ(inspection.kv[0].token_bytes, (4096 + 5 * 512) * layer_bytes / 4096);
+  EXPECT_EQ(inspection.kv[0].window_bytes, (1024 + 5 * 512) * layer_bytes);
+  EXPECT_EQ(inspection.kv[0].window_bytes + inspection.kv[0].window_savings, 1024 * 6 * layer_bytes);
+  EXPECT_GT(inspection.kv[0].landmark_bytes, 0u);
+}
+
+TEST(Doctor, SaysThatATemplateBeginsThoughts) {
+  testing::GgufBuilder file = testing::byte_model("qwen3", 0);
+  file.string(
+      "tokenizer.chat_template",
+      "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+      "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}");
+  const auto bytes = file.build();
+  const Inspection inspection = inspect(GgufFile::parse(bytes), "");
+  EXPECT_EQ(fact(inspection, "chat template"), "chatml");
+  EXPECT_TRUE(has(inspection.unusual, "</think>"));
 }
 
 TEST(Doctor, SaysOfEachPartOfAFileWhyItIsRefused) {
