@@ -39,9 +39,10 @@ def wait_for(condition, what, deadline_s=DEADLINE_S):
 class Cluster:
     """`rotulus serve` on a store folder. Use as a context manager; may be stopped and started again."""
 
-    def __init__(self, store, ranks=2, flags=(), environment=None):
+    def __init__(self, store, ranks=2, flags=(), environment=None, model=None):
         self.store, self.ranks, self.flags = pathlib.Path(store), ranks, list(flags)
         self.environment = environment or {}
+        self.model = model or model_path()
         self.port = free_port()
         self.process = None
         self.log_path = self.store.parent / f"{self.store.name}-serve.log"
@@ -55,7 +56,7 @@ class Cluster:
     def start(self):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [PROGRAMS / "rotulus", "serve", "-m", model_path(), "-n", str(self.ranks), "--port", str(self.port),
+                [PROGRAMS / "rotulus", "serve", "-m", self.model, "-n", str(self.ranks), "--port", str(self.port),
                  "--store", self.store, *self.flags],
                 stdout=log, stderr=log, start_new_session=True, env={**os.environ, **self.environment})
         self.wait_ready()
