@@ -86,6 +86,31 @@ INSTANTIATE_TEST_SUITE_P(Models, SlidingWindows,
                                               info.param.mode == AttentionMode::retrieval ? "_retrieval" : "");
                          });
 
+// The window of the layers that slide is longer than the local window of the request: it must not shorten theirs.
+TEST(SlidingWindows, AreNoMatterOfRetrieval) {
+  const TemporaryModel model(byte_model("gemma3", 500), "retrieval");
+  const auto run = [&](const SameBytesRun& run) {
+    return run_same_bytes(run, model.path(), std::filesystem::temp_directory_path());
+  };
+  SameBytesRun exact;
+  exact.prompt_tokens = 1500;
+  exact.generated_tokens = 16;
+  exact.window = kModelWindow;
+  SameBytesRun retrieval = exact;
+  retrieval.ranks = 2;
+  retrieval.retrieval = {.landmark_version = protocol::kLandmarkVersion, .exact_tokens = 8192, .local_tokens = 2048};
+  retrieval.attention = {.mode = AttentionMode::retrieval, .budget_tokens = 4096, .local_tokens = 128};
+  SameBytesRun told = exact;
+  told.attention.wants_provenance = true;
+  const SameBytesResult want = run(exact);
+  const SameBytesResult of_everything = run(retrieval);
+  EXPECT_EQ(of_everything.attention.mode, AttentionMode::retrieval);
+  EXPECT_EQ(of_everything.logits_hash, want.logits_hash);
+  const SameBytesResult with_evidence = run(told);
+  EXPECT_FALSE(with_evidence.attention.evidence.empty());
+  EXPECT_EQ(with_evidence.logits_hash, want.logits_hash);
+}
+
 // A group over a model of six gemma3 layers, of which five slide.
 class GroupOfGemma {
  public:
