@@ -16,6 +16,7 @@ from cluster import Cluster, bible, wait_for
 
 TEXT = bible("ruth1:1", "ruth4:22", 2600)  # about 700 tokens: one chunk
 LONG = bible("gen1:1", "gen9:29", 15400)   # about 4,200 tokens: two chunks
+LONGER = bible("gen1:1", "gen9:29", 18000)  # its second chunk takes a while
 KILLS = int(os.environ.get("ROTULUS_KILLS", "4"))  # of the random ones, a quarter of them during answers
 
 
@@ -24,7 +25,7 @@ def undisturbed(tmp_path_factory):
     """The answers of a cluster of one rank that nothing happened to."""
     with Cluster(tmp_path_factory.mktemp("undisturbed") / "store", ranks=1) as cluster:
         answers = {}
-        for name, text in (("short", TEXT), ("long", LONG)):
+        for name, text in (("short", TEXT), ("long", LONG), ("longer", LONGER)):
             context = cluster.submit(text)
             cluster.wait_completed(context)
             answers[name] = cluster.ask(context)
@@ -220,5 +221,56 @@ def test_an_absent_volume_is_named_and_its_contexts_come_back_with_it(tmp_path, 
     hidden.rename(volume)
     with Cluster(store) as cluster:
         assert cluster.ask(context) == undisturbed["long"]
+        assert cluster.ask(other) == undisturbed["short"]
+        assert cluster.metric("rotulus_recomputed_tokens_total") == 0
+
+
+def kill_all(cluster):
+    os.kill(cluster.process.pid, signal.SIGKILL)
+    cluster.process.wait()
+
+
+def test_a_first_commit_is_retried_without_the_volume_that_has_half_of_it(tmp_path, undisturbed):
+    store = tmp_path / "store"
+    dying = Cluster(store, environment={"ROTULUS_FAILPOINTS": "commit.after_manifest=kill"}).start()
+    first = set(dying.pids("rotulus-worker"))
+    context = dying.submit(TEXT)
+    wait_for(lambda: len(first & set(dying.pids("rotulus-worker"))) < 2, "a worker to die in its commit")
+    kill_all(dying)
+    volume = max((store / "volumes").iterdir())
+    hidden = tmp_path / "hidden"
+    volume.rename(hidden)
+    with Cluster(store) as cluster:
+        cluster.wait_completed(context)
+        assert cluster.ask(context) == undisturbed["short"]
+    if volume.exists():
+        volume.rename(volume.with_name("9000"))
+    hidden.rename(volume)
+    with Cluster(store) as cluster:
+        assert cluster.ask(context) == undisturbed["short"]
+        assert cluster.metric("rotulus_recomputed_tokens_total") == 0
+
+
+def test_a_chunk_waits_for_the_volume_that_holds_what_is_before_it(tmp_path, undisturbed):
+    store = tmp_path / "store"
+    dying = Cluster(store).start()
+    context = dying.submit(LONGER)
+    wait_for(lambda: dying.context(context).get("progress", {}).get("committed"), "the first chunk to be committed")
+    kill_all(dying)
+    volume = max((store / "volumes").iterdir())
+    hidden = tmp_path / "hidden"
+    volume.rename(hidden)
+    with Cluster(store) as cluster:
+        assert cluster.context(context)["absent_volumes"]
+        other = cluster.submit(TEXT)
+        cluster.wait_completed(other)  # the rest serves
+        view = cluster.context(context)
+        assert view["status"] not in ("completed", "failed", "cancelled") and view["absent_volumes"], view
+    if volume.exists():
+        volume.rename(volume.with_name("9000"))
+    hidden.rename(volume)
+    with Cluster(store) as cluster:
+        cluster.wait_completed(context)
+        assert cluster.ask(context) == undisturbed["longer"]
         assert cluster.ask(other) == undisturbed["short"]
         assert cluster.metric("rotulus_recomputed_tokens_total") == 0
