@@ -55,6 +55,11 @@ struct QueryResult {
   std::vector<Passage> provenance;  // best first; where the request's attention wants it
 };
 
+struct QueryFailure {
+  protocol::Error error;
+  std::uint64_t prompt_tokens = 0;  // of context and question; 0 where they were not counted
+};
+
 // What happens to a query, in this order: started?, (progress | token | waiting)*, then finished or failed, once.
 // One that is empty is not told.
 struct QueryEvents {
@@ -63,7 +68,7 @@ struct QueryEvents {
   std::function<void(const protocol::AnswerToken&)> on_token;
   std::function<void(const std::string& why)> on_waiting;  // every 5 s at most while a worker group is being replaced
   std::function<void(const QueryResult&)> on_finished;
-  std::function<void(const protocol::Error&)> on_failed;
+  std::function<void(const QueryFailure&)> on_failed;
 };
 
 // Destroying it cancels the query, if it still runs; no event follows.

@@ -270,11 +270,11 @@ std::optional<Error> QueryService::plan_question(Running& query) {
   size.window = group_.model().context_length;
   size.has_landmarks = view->parameters.retrieval.landmark_version != 0;
   size.attention = query.request.attention;
+  query.context_tokens = size.context_tokens;
   const auto planned = plan_answer(size);
   if (const auto* error = std::get_if<Error>(&planned)) return *error;
   query.plan = std::get<AnswerPlan>(planned);
   query.context = id;
-  query.context_tokens = size.context_tokens;
   query.hold = contexts_.hold(id);
   return std::nullopt;
 }
@@ -553,10 +553,11 @@ void QueryService::report_waiting(const RunningPtr& query) {
 void QueryService::fail(const RunningPtr& query, const Error& error) {
   if (query->phase == Running::Phase::ended) return;
   const auto on_failed = query->events.on_failed;
+  const std::uint64_t prompt_tokens = usage(*query).prompt_tokens;
   if (query->phase == Running::Phase::on_workers) group_.send_work(protocol::CancelAnswer{query->on_request});
   retire(query, "error");
   log_.info("query_failed", {{"query", query->number}, {"code", protocol::to_string(error.code())}});
-  if (on_failed) on_failed(error);
+  if (on_failed) on_failed({error, prompt_tokens});
   loop_.post([this] { pump(); });
 }
 

@@ -15,9 +15,10 @@ awaitable<JsonValue> read_json_body(Exchange& exchange) {
   co_return parser.finish();
 }
 
-ApiError to_api_error(const protocol::Error& error, const Cluster& cluster) {
-  ApiError api_error = to_api_error(error);
-  if (error.code() == protocol::ErrorCode::context_length_exceeded) {
+ApiError to_api_error(const QueryFailure& failure, const Cluster& cluster) {
+  ApiError api_error = to_api_error(failure.error);
+  if (failure.error.code() == protocol::ErrorCode::context_length_exceeded) {
+    if (failure.prompt_tokens > 0) api_error.n_prompt_tokens = failure.prompt_tokens;
     if (const ClusterView view = cluster.view(); view.model) api_error.n_ctx = view.model->context_length;
   }
   return api_error;

@@ -28,7 +28,7 @@ std::vector<Route> system_routes(const Backends& backends);
 // The whole body as JSON, parsed as it arrives.
 awaitable<JsonValue> read_json_body(Exchange& exchange);
 
-// The error as a client sees it, with the window where the length is at fault.
-ApiError to_api_error(const protocol::Error& error, const Cluster& cluster);
+// The error as a client sees it, with the numbers where the length is at fault.
+ApiError to_api_error(const QueryFailure& failure, const Cluster& cluster);
 
 }  // namespace rotulus::coordinator::http

@@ -69,6 +69,7 @@ std::string to_json(const ApiError& error) {
     json.value(error.param);
   }
   json.field("code", error.code);
+  if (error.n_prompt_tokens) json.field("n_prompt_tokens", *error.n_prompt_tokens);
   if (error.n_ctx) json.field("n_ctx", *error.n_ctx);
   json.end_object().end_object();
   return json.take();

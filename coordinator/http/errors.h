@@ -15,8 +15,9 @@ struct ApiError {
   std::string type;  // "invalid_request_error", "authentication_error", "server_error" …
   std::string code;  // a word that programs can compare
   std::string message;
-  std::string param;                   // the request field at fault, or empty
-  std::optional<std::uint64_t> n_ctx;  // context_length_exceeded: the window
+  std::string param;                             // the request field at fault, or empty
+  std::optional<std::uint64_t> n_prompt_tokens;  // context_length_exceeded: of the prompt, if they were counted
+  std::optional<std::uint64_t> n_ctx;            // and the window
 };
 
 // The status and the words for an error of the rooms below.

@@ -72,8 +72,8 @@ class RunningAnswer {
       if (has_begun_) events_.comment(why);
     };
     events.on_finished = [this](const QueryResult& result) { finish(result); };
-    events.on_failed = [this](const Error& error) {
-      failure_ = error;
+    events.on_failed = [this](const QueryFailure& failure) {
+      failure_ = failure;
       events_.notify();
     };
     query_ = backends_.queries.start(std::move(request_.query), std::move(events));
@@ -83,7 +83,7 @@ class RunningAnswer {
   EventQueue& events() { return events_; }
   bool has_begun() const { return has_begun_; }
   bool is_finished() const { return is_finished_; }
-  const std::optional<Error>& failure() const { return failure_; }
+  const std::optional<QueryFailure>& failure() const { return failure_; }
   std::string whole() const { return answer_.whole(); }
 
  private:
@@ -127,7 +127,7 @@ class RunningAnswer {
   std::uint64_t cached_tokens_ = 0;
   bool has_begun_ = false;
   bool is_finished_ = false;
-  std::optional<Error> failure_;
+  std::optional<QueryFailure> failure_;
   std::unique_ptr<Query> query_;  // last: destroyed first, and no event comes after
 };
 

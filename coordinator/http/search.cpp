@@ -106,7 +106,7 @@ std::string page_json(const SearchForm& form, const ContextView& context, const 
 // What the query's events leave for the coroutine that waits.
 struct Outcome {
   Wakeup wakeup;
-  std::optional<Error> failure;
+  std::optional<QueryFailure> failure;
   std::optional<QueryResult> result;
 };
 
@@ -131,8 +131,8 @@ Handled search_context(const Backends& backends, Exchange& exchange, std::string
     outcome.result = result;
     outcome.wakeup.notify();
   };
-  events.on_failed = [&outcome](const Error& error) {
-    outcome.failure = error;
+  events.on_failed = [&outcome](const QueryFailure& failure) {
+    outcome.failure = failure;
     outcome.wakeup.notify();
   };
   const auto query = backends.queries.start(to_request(form, *context), std::move(events));

@@ -170,9 +170,9 @@ std::shared_ptr<QueryRecord> RunningCoordinator::ask(QueryRequest request) {
     record->finished = result.usage;
     record->result = result;
   };
-  events.on_failed = [record](const protocol::Error& error) {
+  events.on_failed = [record](const QueryFailure& failure) {
     const std::lock_guard lock(record->mutex);
-    record->failed = error;
+    record->failed = failure.error;
   };
   on_loop([&](auto& self) { record->query = self.queries->start(std::move(request), std::move(events)); });
   asked_.push_back(record);

@@ -65,6 +65,7 @@ def test_what_does_not_fit_is_refused_with_the_numbers(cluster):
         status, answer = cluster.request("POST", "/v1/completions", request)
         assert status == 400 and answer["error"]["code"] == "context_length_exceeded", answer
         assert "8192" in answer["error"]["message"].replace(",", "")
+        assert answer["error"]["n_ctx"] == 8192 and 8900 < answer["error"]["n_prompt_tokens"] < 9100
     status, answer = cluster.request("POST", "/v1/chat/completions", {
         "messages": [{"role": "user", "content": "a"}], "context_ids": ["ctx_0000000000000001"]})
     assert status == 400 and "context_ids" in answer["error"]["message"]

@@ -252,7 +252,7 @@ TEST(BadInput, TellsClientsWhetherToTryAgain) {
   EXPECT_EQ(unavailable.headers.count("retry-after"), 1u);
   const Answer too_long = chat("fail context_length_exceeded");
   EXPECT_NE(too_long.body.find(R"("code":"context_length_exceeded")"), std::string::npos);
-  EXPECT_NE(too_long.body.find(R"("n_ctx":8192)"), std::string::npos);
+  EXPECT_NE(too_long.body.find(R"("n_prompt_tokens":9000,"n_ctx":8192)"), std::string::npos);
 }
 
 TEST(BadInput, RefusesUploadsThatAreNotWhatTheySay) {

@@ -130,7 +130,7 @@ struct Running : std::enable_shared_from_this<Running> {
           {"fail conflict", ErrorCode::conflict},
           {"fail unavailable", ErrorCode::unavailable},
           {"fail context_length_exceeded", ErrorCode::context_length_exceeded}};
-      return events.on_failed(Error(kCodes.at(text), "as asked for", "messages"));
+      return events.on_failed({Error(kCodes.at(text), "as asked for", "messages"), 9000});
     }
     owner.before_start();
     events.on_started(usage());
@@ -182,7 +182,7 @@ struct Running : std::enable_shared_from_this<Running> {
     }
     if (text == "fail later" && index == 3) {
       end();
-      return events.on_failed(Error(ErrorCode::unavailable, "No worker group came back in 30 s."));
+      return events.on_failed({Error(ErrorCode::unavailable, "No worker group came back in 30 s.")});
     }
     if (request.max_tokens && index == *request.max_tokens) return finish(protocol::FinishReason::length, "");
     if (index == words.size()) return finish(protocol::FinishReason::stop, "");
@@ -213,7 +213,7 @@ std::unique_ptr<Query> FakeQueries::start(QueryRequest request, QueryEvents even
   const auto query = std::make_shared<Running>(loop_, *this, std::move(request), std::move(events));
   if (query->request.context && !contexts_.find(*query->request.context)) {
     query->end();
-    query->events.on_failed(Error(ErrorCode::not_found, "There is no such context.", "context_id"));
+    query->events.on_failed({Error(ErrorCode::not_found, "There is no such context.", "context_id")});
   } else {
     query->post(&Running::begin);
   }
