@@ -1,8 +1,9 @@
 // rotulus-bench-dense: the limits of the machine and the figures of dense products (figures.h), on the shapes of a 135M
 // and a 1B model.
 //
-// Prefill is one thread's, in CPU time, against the FMA rate of the same thread; its peer is oneDNN in float32. Decode
-// is all threads', in wall time, against what reading the weights or, for many rows, the FMAs would take.
+// Prefill is one thread's, in CPU time, against the rate of its arithmetic (float32 FMA, dot product of int8) on the
+// same thread; its peer is oneDNN in float32, or our own float32. Decode is all threads', in wall time, against what
+// reading the weights or, for many rows, that rate would take.
 #include <algorithm>
 #include <cctype>
 #include <memory>
@@ -16,6 +17,8 @@
 namespace rotulus::benchmarks {
 namespace {
 
+using kernels::Arithmetic;
+using kernels::Instruction;
 using kernels::Isa;
 using kernels::Role;
 using kernels::WeightType;
@@ -30,6 +33,10 @@ constexpr WeightType kTypes[] = {WeightType::f32,  WeightType::f16,    WeightTyp
 
 std::size_t all_threads() {
   return std::max(1u, std::thread::hardware_concurrency());
+}
+
+double rate_of(Arithmetic arithmetic) {
+  return kernels::operations_per_second(arithmetic == Arithmetic::int8 ? Instruction::dot_int8 : Instruction::fma_f32);
 }
 
 Measured prefill(const LayerShape& shape) {
@@ -52,26 +59,47 @@ Measured prefill(const LayerShape& shape) {
                   .peer = peer});
 }
 
-Measured decode(const LayerShape& shape, WeightType type, std::size_t rows, std::size_t threads) {
-  const auto backend = make_cpu_backend(Isa::automatic, threads);
-  const double layer_bytes = DenseCase::weight_bytes(shape, type);
-  DenseCase dense(*backend, shape, type, static_cast<std::size_t>(kDecodeBytes / layer_bytes) + 1, rows);
-  ReadBandwidth reading(threads);
-  const double flops_per_byte = dense.flops() / dense.weight_bytes();
+// Beside our own float32.
+Measured fast_prefill(const LayerShape& shape, WeightType type, Arithmetic arithmetic) {
+  const auto backend = make_cpu_backend(Isa::automatic, 1, arithmetic);
+  const auto exact_backend = make_cpu_backend(Isa::automatic, 1);
+  DenseCase dense(*backend, shape, type, 1, kPrefillRows);
+  DenseCase exact(*exact_backend, shape, type, 1, kPrefillRows);
+  return measure({.limit = [=] { return rate_of(arithmetic); },
+                  .clock = thread_seconds,
+                  .amount = dense.flops(),
+                  .work = [&] { dense.run(Role::prefill); },
+                  .peer = [&] { exact.run(Role::prefill); }});
+}
+
+struct Decoding {
+  LayerShape shape = kShape1B;
+  WeightType type = WeightType::q4_k;
+  std::size_t rows = 1;
+  std::size_t threads = 1;
+  Arithmetic arithmetic = Arithmetic::f32;
+};
+
+Measured decode(const Decoding& d) {
+  const auto backend = make_cpu_backend(Isa::automatic, d.threads, d.arithmetic);
+  const double layer_bytes = DenseCase::weight_bytes(d.shape, d.type);
+  DenseCase dense(*backend, d.shape, d.type, static_cast<std::size_t>(kDecodeBytes / layer_bytes) + 1, d.rows);
+  ReadBandwidth reading(d.threads);
+  const double operations_per_byte = dense.flops() / dense.weight_bytes();
   const auto limit = [&] {
     const double reads = reading.bytes_per_second();
-    return std::min(reads, fma_flops_per_second() * static_cast<double>(threads) / flops_per_byte);
+    return std::min(reads, rate_of(d.arithmetic) * static_cast<double>(d.threads) / operations_per_byte);
   };
   return measure({.limit = limit,
-                  .clock = threads == 1 ? thread_seconds : wall_seconds,
+                  .clock = d.threads == 1 ? thread_seconds : wall_seconds,
                   .amount = dense.weight_bytes(),
                   .work = [&] { dense.run(Role::decode); },
                   .peer = {}});
 }
 
 // The limits themselves, for figures that are measured elsewhere.
-Measured fma_limit() {
-  return {.value = fma_flops_per_second() / 1e9};
+Measured compute_limit(Instruction instruction) {
+  return {.value = kernels::operations_per_second(instruction) / 1e9};
 }
 Measured read_limit(std::size_t threads) {
   ReadBandwidth reading(threads);
@@ -87,24 +115,39 @@ std::string lower(std::string_view name) {
 }
 
 std::vector<Figure> all_figures() {
-  const auto decoding = [](const std::string& name, const LayerShape& shape, WeightType type, std::size_t rows,
-                           std::size_t threads) {
-    return Figure{"dense.decode." + name, "GB/s", [=] { return decode(shape, type, rows, threads); }};
-  };
   std::vector<Figure> figures = {
-      {"machine.fma", "GFLOP/s", fma_limit},
+      {"machine.fma", "GFLOP/s", [] { return compute_limit(Instruction::fma_f32); }},
+      {"machine.bf16", "GFLOP/s", [] { return compute_limit(Instruction::dot_bf16); }},
+      {"machine.int8", "Gop/s", [] { return compute_limit(Instruction::dot_int8); }},
       {"machine.read", "GB/s", [] { return read_limit(1); }},
       {"machine.read.threads", "GB/s", [] { return read_limit(all_threads()); }},
       {"dense.f32.135m", "GFLOP/s", [] { return prefill(kShape135M); }},
       {"dense.f32.1b", "GFLOP/s", [] { return prefill(kShape1B); }},
   };
-  for (const WeightType type : kTypes) figures.push_back(decoding(lower(to_string(type)), kShape1B, type, 1, 1));
-  for (const std::size_t rows : {2u, 4u, 8u, 16u, 32u}) {
-    figures.push_back(decoding("q4_k.batch" + std::to_string(rows), kShape1B, WeightType::q4_k, rows, 1));
+  for (const WeightType type : {WeightType::q4_1, WeightType::q8_0}) {
+    for (const auto& [name, shape] : {std::pair{"135m", kShape135M}, std::pair{"1b", kShape1B}}) {
+      figures.push_back({std::string("dense.int8.") + name + "." + lower(to_string(type)), "Gop/s",
+                         [=, shape = shape] { return fast_prefill(shape, type, Arithmetic::int8); }});
+    }
   }
-  figures.push_back(decoding("q4_k.threads", kShape1B, WeightType::q4_k, 1, all_threads()));
-  figures.push_back(decoding("q4_1.135m", kShape135M, WeightType::q4_1, 1, 1));
-  figures.push_back(decoding("q4_1.135m.threads", kShape135M, WeightType::q4_1, 1, all_threads()));
+  const auto decoding = [&figures](const std::string& name, const Decoding& d) {
+    figures.push_back({"dense.decode." + name, "GB/s", [=] { return decode(d); }});
+  };
+  for (const WeightType type : kTypes) decoding(lower(to_string(type)), {.type = type});
+  for (const std::size_t rows : {2u, 4u, 8u, 16u, 32u}) decoding("q4_k.batch" + std::to_string(rows), {.rows = rows});
+  decoding("q4_k.threads", {.threads = all_threads()});
+  decoding("q4_1.135m", {.shape = kShape135M, .type = WeightType::q4_1});
+  decoding("q4_1.135m.threads", {.shape = kShape135M, .type = WeightType::q4_1, .threads = all_threads()});
+  for (const WeightType type : kTypes) {
+    if (type == WeightType::f32 || type == WeightType::f16 || type == WeightType::bf16) continue;
+    decoding("int8." + lower(to_string(type)), {.type = type, .arithmetic = Arithmetic::int8});
+  }
+  for (const std::size_t rows : {4u, 16u}) {
+    decoding("int8.q4_k.batch" + std::to_string(rows), {.rows = rows, .arithmetic = Arithmetic::int8});
+  }
+  decoding("int8.q4_k.threads", {.threads = all_threads(), .arithmetic = Arithmetic::int8});
+  decoding("int8.q4_1.135m.threads",
+           {.shape = kShape135M, .type = WeightType::q4_1, .threads = all_threads(), .arithmetic = Arithmetic::int8});
   return figures;
 }
 

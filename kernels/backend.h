@@ -27,6 +27,7 @@ namespace rotulus::kernels {
 
 // Prefill rows are computed with weights dequantized into float32 panels; decode rows with a product that reads the
 // quantized weights once. Both are exact to the bit for any number of rows; they differ from each other in rounding.
+// (In Arithmetic::int8 they do not.)
 enum class Role : std::uint8_t { prefill, decode };
 
 enum class MemoryKind : std::uint8_t { host, device };
@@ -217,8 +218,16 @@ std::string to_string(Isa isa);
 bool parse_isa(const std::string& name, Isa& isa);
 std::vector<Isa> supported_isas();
 
+// What dense products are computed in; everything else is float32 in any case.
+//
+//   int8   inputs rounded to 8 bits, with a scale for each 32 of a row; weights keep their own codes and scales, those
+//          that are not quantized become 8-bit codes likewise. Integers are summed exactly, so every row of kernels and
+//          both roles give the same bits.
+enum class Arithmetic : std::uint8_t { f32, int8 };
+std::string to_string(Arithmetic arithmetic);
+
 // Throws std::invalid_argument naming the row if this machine cannot run it (kernels know no protocol::Error).
-std::unique_ptr<Backend> make_cpu_backend(Isa isa, std::size_t thread_count);
+std::unique_ptr<Backend> make_cpu_backend(Isa isa, std::size_t thread_count, Arithmetic arithmetic = Arithmetic::f32);
 
 // nullptr where the project was built without CUDA, or no device is present.
 std::unique_ptr<Backend> make_cuda_backend();

@@ -5,6 +5,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/buffer.h"
+#include "kernels/cpu/code_kernels.h"
 #include "kernels/cpu/kernel_table.h"
 
 namespace rotulus::kernels::cpu {
@@ -12,6 +13,7 @@ namespace rotulus::kernels::cpu {
 // What a verb runs on; owned by the backend.
 struct Machine {
   const KernelTable& table;
+  const CodeKernels& codes;
   ThreadPool& pool;
   std::vector<Scratch> scratch;  // one for each thread of the pool
   Scratch shared;                // for what the pieces of one call hand to each other

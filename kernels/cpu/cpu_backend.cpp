@@ -28,10 +28,12 @@ void check_same_shape(const ConstMatrix& a, const ConstMatrix& b) {
 
 }  // namespace
 
-CpuBackend::CpuBackend(const KernelTable& table, std::size_t thread_count)
-    : numerics_id_(std::string(table.name) + ".f32." + kVersion),
+CpuBackend::CpuBackend(const KernelTable& table, const CodeKernels& codes, Arithmetic arithmetic,
+                       std::size_t thread_count)
+    : arithmetic_(arithmetic),
+      numerics_id_(std::string(table.name) + "." + to_string(arithmetic) + "." + kVersion),
       pool_(thread_count),
-      machine_{table, pool_, std::vector<Scratch>(thread_count), {}} {}
+      machine_{table, codes, pool_, std::vector<Scratch>(thread_count), {}} {}
 
 template <typename RowTask>
 void CpuBackend::for_rows(std::size_t rows, std::size_t columns, const RowTask& task) {
@@ -51,14 +53,17 @@ std::unique_ptr<Buffer> CpuBackend::allocate(std::size_t bytes, MemoryKind) {
 }
 
 std::unique_ptr<PackedWeight> CpuBackend::pack(const WeightSource& source) {
-  return std::make_unique<CpuPackedWeight>(source, pool_);
+  return std::make_unique<CpuPackedWeight>(source, arithmetic_ == Arithmetic::int8 ? Packing::bytes : Packing::words,
+                                           pool_);
 }
 
 void CpuBackend::matmul(Stream&, Role role, const PackedWeight& weight, ConstMatrix x, Matrix y) {
   KERNELS_CHECK(x.columns == weight.columns() && y.columns == weight.rows() && x.rows == y.rows, x.rows, x.columns,
                 y.rows, y.columns, weight.rows(), weight.columns());
   const PackedView& view = static_cast<const CpuPackedWeight&>(weight).view();
-  if (role == Role::prefill) {
+  if (view.packing == Packing::bytes) {
+    multiply_codes(machine_, view, x, y);
+  } else if (role == Role::prefill) {
     multiply_prefill(machine_, view, x, y);
   } else {
     multiply_decode(machine_, view, x, y);

@@ -8,7 +8,7 @@ namespace rotulus::kernels::cpu {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const KernelTable& table, std::size_t thread_count);
+  CpuBackend(const KernelTable& table, const CodeKernels& codes, Arithmetic arithmetic, std::size_t thread_count);
 
   const std::string& numerics_id() const override { return numerics_id_; }
   std::size_t thread_count() const override { return pool_.thread_count(); }
@@ -44,6 +44,7 @@ class CpuBackend final : public Backend {
   template <typename RowTask>
   void for_rows(std::size_t rows, std::size_t columns, const RowTask& task);
 
+  Arithmetic arithmetic_;
   std::string numerics_id_;
   ThreadPool pool_;
   Machine machine_;

@@ -35,6 +35,18 @@ const cpu::KernelTable& table_of(Isa isa) {
   return cpu::scalar_kernels();
 }
 
+// The AVX-512 row without VNNI takes the products of the AVX2 row: the bits are the same.
+const cpu::CodeKernels& code_kernels_of(Isa isa) {
+#ifdef ROTULUS_HAS_AVX512
+  if (isa == Isa::avx512 && __builtin_cpu_supports("avx512vnni")) return cpu::avx512_code_kernels();
+#endif
+#ifdef ROTULUS_HAS_AVX2
+  if (isa == Isa::avx512 || isa == Isa::avx2) return cpu::avx2_code_kernels();
+#endif
+  (void)isa;
+  return cpu::scalar_code_kernels();
+}
+
 }  // namespace
 
 std::string to_string(Isa isa) {
@@ -67,11 +79,22 @@ std::vector<Isa> supported_isas() {
   return isas;
 }
 
-std::unique_ptr<Backend> make_cpu_backend(Isa isa, std::size_t thread_count) {
+std::string to_string(Arithmetic arithmetic) {
+  switch (arithmetic) {
+    case Arithmetic::f32:
+      return "f32";
+    case Arithmetic::int8:
+      return "int8";
+  }
+  return "?";
+}
+
+std::unique_ptr<Backend> make_cpu_backend(Isa isa, std::size_t thread_count, Arithmetic arithmetic) {
   const std::vector<Isa> isas = supported_isas();
   if (isa == Isa::automatic) isa = isas.back();
   for (const Isa supported : isas) {
-    if (supported == isa) return std::make_unique<cpu::CpuBackend>(table_of(isa), thread_count);
+    if (supported != isa) continue;
+    return std::make_unique<cpu::CpuBackend>(table_of(isa), code_kernels_of(isa), arithmetic, thread_count);
   }
   throw std::invalid_argument("this machine cannot run the ISA row \"" + to_string(isa) + "\"");
 }

@@ -26,6 +26,7 @@ inline constexpr std::size_t kSumRun = 128;
 // A packed weight, as weight_form.h describes it. Groups are padded to whole panels.
 struct PackedView {
   WeightType type;
+  Packing packing;
   std::size_t rows;
   std::size_t columns;
   std::size_t group_bytes;

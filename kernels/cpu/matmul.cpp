@@ -14,12 +14,66 @@ std::size_t ceil_div(std::size_t a, std::size_t b) {
   return (a + b - 1) / b;
 }
 
+constexpr std::size_t kFewRows = 12;  // up to which unpacking a panel costs more than it saves
+
 // Rows of a piece: as few as it takes to occupy the threads.
 std::size_t rows_per_piece(std::size_t rows, std::size_t panels, std::size_t threads) {
   if (threads == 1) return rows;
   const std::size_t cuts = std::clamp<std::size_t>(ceil_div(kPiecesPerThread * threads, panels), 1,
                                                    std::max<std::size_t>(1, rows / kRowsPerPiece));
   return ceil_div(ceil_div(rows, cuts), kFoldRowHeads) * kFoldRowHeads;
+}
+
+// Calls a product of few rows for runs of whole panels of the weight.
+void for_groups(Machine& machine, const PackedView& weight, ConstMatrix x, Matrix y,
+                void (*multiply)(const DecodeProduct&)) {
+  const std::size_t groups = ceil_div(weight.rows, kPanelColumns) * kPanelGroups;
+  const std::size_t pieces = machine.pool.thread_count() == 1 ? 1 : kPiecesPerThread * machine.pool.thread_count();
+  const std::size_t piece_groups = ceil_div(ceil_div(groups, pieces), kPanelGroups) * kPanelGroups;
+  machine.pool.parallel_for(ceil_div(groups, piece_groups), [&](std::size_t piece, std::size_t) {
+    const std::size_t first = piece * piece_groups;
+    multiply({.weight = weight,
+              .first_group = first,
+              .groups = std::min(piece_groups, groups - first),
+              .x = x.data,
+              .x_stride = x.stride,
+              .rows = x.rows,
+              .y = y.data,
+              .y_stride = y.stride});
+  });
+}
+
+// `x` rounded, as code_kernels.h says.
+void multiply_code_panels(Machine& machine, const PackedView& weight, ConstMatrix x, Matrix y) {
+  const WeightForm form = form_of(weight.type, weight.packing);
+  const std::size_t panels = ceil_div(weight.rows, kCodeOutputs);
+  const std::size_t piece_rows = rows_per_piece(x.rows, panels, machine.pool.thread_count());
+  const std::size_t row_pieces = ceil_div(x.rows, piece_rows);
+  for (Scratch& scratch : machine.scratch) scratch.reserve(code_panel_floats(form, kPanelDepth));
+  machine.pool.parallel_for(panels * row_pieces, [&](std::size_t piece, std::size_t thread) {
+    const std::size_t panel = piece / row_pieces;
+    const std::size_t first_row = piece % row_pieces * piece_rows;
+    const std::size_t first_output = panel * kCodeOutputs;
+    float* const floats = machine.scratch[thread].data();
+    std::size_t k = 0;
+    do {
+      const std::size_t count = std::min(kPanelDepth, weight.columns - k);
+      machine.codes.unpack_codes(weight, first_output / kGroupOutputs, k, count, floats);
+      machine.codes.multiply_codes({.type = weight.type,
+                                    .columns = weight.columns,
+                                    .first_column = k,
+                                    .depth = count,
+                                    .x = x.row(first_row),
+                                    .x_stride = x.stride,
+                                    .rows = std::min(piece_rows, x.rows - first_row),
+                                    .panel = floats,
+                                    .outputs = std::min(kCodeOutputs, weight.rows - first_output),
+                                    .y = y.row(first_row) + first_output,
+                                    .y_stride = y.stride,
+                                    .extend = k > 0});
+      k += count;
+    } while (k < weight.columns);
+  });
 }
 
 }  // namespace
@@ -68,20 +122,23 @@ void multiply_decode(Machine& machine, const PackedView& weight, ConstMatrix x, 
     }
     x = prepared;
   }
-  const std::size_t groups = ceil_div(weight.rows, kPanelColumns) * kPanelGroups;
-  const std::size_t pieces = machine.pool.thread_count() == 1 ? 1 : kPiecesPerThread * machine.pool.thread_count();
-  const std::size_t piece_groups = ceil_div(ceil_div(groups, pieces), kPanelGroups) * kPanelGroups;
-  machine.pool.parallel_for(ceil_div(groups, piece_groups), [&](std::size_t piece, std::size_t) {
-    const std::size_t first = piece * piece_groups;
-    machine.table.decode({.weight = weight,
-                          .first_group = first,
-                          .groups = std::min(piece_groups, groups - first),
-                          .x = x.data,
-                          .x_stride = x.stride,
-                          .rows = x.rows,
-                          .y = y.data,
-                          .y_stride = y.stride});
+  for_groups(machine, weight, x, y, machine.table.decode);
+}
+
+void multiply_codes(Machine& machine, const PackedView& weight, ConstMatrix x, Matrix y) {
+  if (x.rows == 0 || weight.rows == 0) return;
+  const std::size_t row_floats = code_row_floats(form_of(weight.type), weight.columns);
+  const Matrix rounded{machine.shared.reserve(x.rows * row_floats), x.rows, row_floats, row_floats};
+  machine.pool.parallel_for(ceil_div(x.rows, kRowsPerPiece), [&](std::size_t piece, std::size_t) {
+    for (std::size_t row = piece * kRowsPerPiece; row < std::min(x.rows, (piece + 1) * kRowsPerPiece); ++row) {
+      machine.codes.quantize_row(weight.type, x.row(row), weight.columns, rounded.row(row));
+    }
   });
+  if (x.rows <= kFewRows && machine.codes.multiply_few != nullptr) {
+    for_groups(machine, weight, rounded, y, machine.codes.multiply_few);
+  } else {
+    multiply_code_panels(machine, weight, rounded, y);
+  }
 }
 
 }  // namespace rotulus::kernels::cpu

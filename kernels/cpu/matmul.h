@@ -11,4 +11,7 @@ void multiply_prefill(Machine& machine, const PackedView& weight, ConstMatrix x,
 // Over groups of outputs: the weights are read once, in the order in which they lie.
 void multiply_decode(Machine& machine, const PackedView& weight, ConstMatrix x, Matrix y);
 
+// In 8-bit integers, of weights packed in bytes: many rows as in prefill, few as in decode, with the same bits.
+void multiply_codes(Machine& machine, const PackedView& weight, ConstMatrix x, Matrix y);
+
 }  // namespace rotulus::kernels::cpu

@@ -27,8 +27,19 @@ void pack_codes(const WeightForm& form, const FileBlock& block, std::size_t outp
   }
 }
 
-void pack_block(const WeightForm& form, const FileBlock& block, std::size_t output, std::byte* header, std::byte* to) {
-  pack_codes(form, block, output, to);
+// The same in bytes.
+void pack_code_bytes(const WeightForm& form, const FileBlock& block, std::size_t output, std::byte* words) {
+  const std::size_t per_word = form.codes_per_word();
+  for (std::size_t v = 0; v < form.bits; ++v) {
+    std::uint32_t word = 0;
+    for (std::size_t n = 0; n < per_word; ++n) {
+      word |= std::uint32_t{block.codes[v * per_word + n]} << (8 * (n % 4) + form.bits * (n / 4));
+    }
+    std::memcpy(words + (v * kGroupOutputs + output) * sizeof word, &word, sizeof word);
+  }
+}
+
+void pack_scales(const WeightForm& form, const FileBlock& block, std::size_t output, std::byte* header, std::byte* to) {
   if (form.scale == ScaleKind::f16) {
     put_half(block.scale, to + form.scale_offset(0), output);
     if (form.has_minimum) put_half(block.minimum, to + form.minimum_offset(0), output);
@@ -43,8 +54,13 @@ void pack_block(const WeightForm& form, const FileBlock& block, std::size_t outp
   if (form.has_minimum) put_half(block.minimum, header + 2 * kGroupOutputs, output);
 }
 
-std::size_t group_bytes(const WeightSource& source) {
-  const WeightForm form = form_of(source.type);
+// What a weight of floats becomes in bytes.
+WeightType packed_type(const WeightSource& source, Packing packing) {
+  return packing == Packing::bytes && !form_of(source.type).is_quantized() ? WeightType::q8_0 : source.type;
+}
+
+std::size_t group_bytes(const WeightSource& source, Packing packing) {
+  const WeightForm form = form_of(packed_type(source, packing), packing);
   if (!form.is_quantized()) return weight_row_bytes(source.type, source.columns) * kGroupOutputs;
   return form.block_at(source.columns / kWeightBlock) - form.header_bytes();
 }
@@ -53,13 +69,36 @@ std::size_t group_count(const WeightSource& source) {
   return (source.rows + kPanelColumns - 1) / kPanelColumns * kPanelGroups;
 }
 
-void pack_output(const WeightSource& source, std::size_t output, std::byte* group) {
-  const WeightForm form = form_of(source.type);
+// 32 floats as Q8_0: the largest magnitude is 127 units, a unit is rounded to f16 first.
+FileBlock round_to_q8_0(const float* x) {
+  float largest = 0;
+  for (std::size_t k = 0; k < kWeightBlock; ++k) largest = std::max(largest, std::abs(x[k]));
+  FileBlock block{.scale = float_to_f16(largest / 127)};
+  const float unit = f16_to_float(block.scale);
+  for (std::size_t k = 0; k < kWeightBlock; ++k) {
+    const float code = unit > 0 ? std::nearbyint(x[k] / unit) : 0.0f;
+    block.codes[k] = static_cast<std::uint8_t>(std::clamp(code, -127.0f, 127.0f) + 128.0f);
+  }
+  return block;
+}
+
+FileBlock read_block(const WeightSource& source, const std::byte* row, std::size_t index) {
+  if (form_of(source.type).is_quantized()) return read_file_block(source.type, row, index);
+  float values[kWeightBlock];
+  dequantize_row(source.type, row + index * weight_row_bytes(source.type, kWeightBlock), kWeightBlock, values);
+  return round_to_q8_0(values);
+}
+
+void pack_output(const WeightSource& source, Packing packing, std::size_t output, std::byte* group) {
+  const WeightForm form = form_of(packed_type(source, packing), packing);
   const std::byte* row = source.bytes.data() + output * weight_row_bytes(source.type, source.columns);
   const std::size_t lane = output % kGroupOutputs;
   if (form.is_quantized()) {
     for (std::size_t b = 0; b < source.columns / kWeightBlock; ++b) {
-      pack_block(form, read_file_block(source.type, row, b), lane, group + form.header_at(b), group + form.block_at(b));
+      const FileBlock block = read_block(source, row, b);
+      std::byte* const to = group + form.block_at(b);
+      (packing == Packing::bytes ? pack_code_bytes : pack_codes)(form, block, lane, to);
+      pack_scales(form, block, lane, group + form.header_at(b), to);
     }
     return;
   }
@@ -67,6 +106,11 @@ void pack_output(const WeightSource& source, std::size_t output, std::byte* grou
   for (std::size_t k = 0; k < source.columns; ++k) {
     std::memcpy(group + (k * kGroupOutputs + lane) * step, row + k * step, step);
   }
+}
+
+// Floats whose rows are no whole groups stay as they are.
+Packing possible(const WeightSource& source, Packing packing) {
+  return source.columns % kWeightBlock == 0 ? packing : Packing::words;
 }
 
 // Products of a scale and a value are exact in float (weight_form.h), so this rounds once at most.
@@ -87,16 +131,21 @@ void dequantize_block(WeightType type, const FileBlock& block, float* y) {
 
 }  // namespace
 
-CpuPackedWeight::CpuPackedWeight(const WeightSource& source, ThreadPool& pool)
-    : buffer_(group_count(source) * group_bytes(source)),
-      view_{source.type, source.rows, source.columns, group_bytes(source), buffer_.data()} {
+CpuPackedWeight::CpuPackedWeight(const WeightSource& source, Packing wanted, ThreadPool& pool)
+    : buffer_(group_count(source) * group_bytes(source, possible(source, wanted))),
+      view_{packed_type(source, possible(source, wanted)),
+            possible(source, wanted),
+            source.rows,
+            source.columns,
+            group_bytes(source, possible(source, wanted)),
+            buffer_.data()} {
   KERNELS_CHECK(source.bytes.size() == source.rows * weight_row_bytes(source.type, source.columns), source.bytes.size(),
                 source.rows, source.columns);
   const std::size_t used_groups = (source.rows + kGroupOutputs - 1) / kGroupOutputs;
   pool.parallel_for(used_groups, [&](std::size_t group, std::size_t) {
     const std::size_t end = std::min(source.rows, (group + 1) * kGroupOutputs);
     for (std::size_t output = group * kGroupOutputs; output < end; ++output) {
-      pack_output(source, output, buffer_.data() + group * view_.group_bytes);
+      pack_output(source, view_.packing, output, buffer_.data() + group * view_.group_bytes);
     }
   });
 }

@@ -9,7 +9,9 @@ namespace rotulus::kernels::cpu {
 
 class CpuPackedWeight final : public PackedWeight {
  public:
-  CpuPackedWeight(const WeightSource& source, ThreadPool& pool);
+  // In bytes, a weight that is not quantized becomes Q8_0, in the same groups of 32 columns; one whose columns are not
+  // whole groups is packed in words.
+  CpuPackedWeight(const WeightSource& source, Packing packing, ThreadPool& pool);
 
   std::size_t rows() const override { return view_.rows; }
   std::size_t columns() const override { return view_.columns; }

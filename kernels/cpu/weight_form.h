@@ -18,7 +18,11 @@
 // hold the codes of columns 30 and 31. value(code) = code - zero, or an entry of a codebook of 16; int8 codes of the
 // file are counted from 0.
 //
-// Everything here has internal linkage: rows must not emit weak symbols.
+// For products in 8-bit integers (code_kernels.h) weights are packed in bytes instead of words: codes of 3 bits are
+// stored in 4, those of 5 and 6 in 8, and code n of a word stands in byte n mod 4, at bit `bits` * (n / 4) of it. So a
+// shift and a mask give four neighbouring columns in the bytes of each lane.
+//
+// Everything in the nameless namespace has internal linkage: rows must not emit weak symbols.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +31,9 @@
 #include "kernels/views.h"
 
 namespace rotulus::kernels::cpu {
+
+enum class Packing : std::uint8_t { words, bytes };
+
 namespace {
 
 constexpr std::size_t kGroupOutputs = 16;  // outputs interleaved in a packed weight
@@ -112,6 +119,12 @@ struct WeightForm {
       return {.bits = 4, .codebook = kFp4Values, .scale = ScaleKind::e8m0};
   }
   return {};
+}
+
+[[maybe_unused]] constexpr WeightForm form_of(WeightType type, Packing packing) {
+  WeightForm form = form_of(type);
+  if (packing == Packing::bytes) form.bits = form.bits == 3 ? 4 : form.bits == 5 || form.bits == 6 ? 8 : form.bits;
+  return form;
 }
 
 // The bits of half of 2^(exponent - 127), as MXFP4 scales its doubled values; 2^-128 and 2^-127 are subnormal.

@@ -100,9 +100,9 @@ template <WeightType kType, int kGroups, typename Step>
 }
 
 // The scales of part `part` of a block, and its minimums.
-template <WeightType kType>
+template <WeightType kType, Packing kPacking = Packing::words>
 [[gnu::always_inline]] inline __m512 scales_of(const std::byte* header, const std::byte* block, std::size_t part) {
-  constexpr WeightForm kForm = form_of(kType);
+  constexpr WeightForm kForm = form_of(kType, kPacking);
   const std::byte* const at = block + kForm.scale_offset(part);
   if constexpr (kForm.scale == ScaleKind::f16) return load_halves(at);
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
@@ -116,9 +116,9 @@ template <WeightType kType>
   return _mm512_castsi512_ps(_mm512_mask_blend_epi32(is_normal, subnormal, normal));
 }
 
-template <WeightType kType>
+template <WeightType kType, Packing kPacking = Packing::words>
 [[gnu::always_inline]] inline __m512 minimums_of(const std::byte* header, const std::byte* block, std::size_t part) {
-  constexpr WeightForm kForm = form_of(kType);
+  constexpr WeightForm kForm = form_of(kType, kPacking);
   const std::byte* const at = block + kForm.minimum_offset(part);
   if constexpr (kForm.scale == ScaleKind::f16) return load_halves(at);
   const __m512i integers = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));

@@ -1,18 +1,12 @@
 // Dense products, one value at a time: built without vectorization and without contraction, so that every rounding is
 // written here. Plain products and sums; no FMA, which old machines would have to call a library for.
-#include "kernels/cpu/half.h"
 #include "kernels/cpu/scalar/kernels.h"
+#include "kernels/cpu/scalar/weight_values.h"
 
 namespace rotulus::kernels::cpu::scalar {
 namespace {
 
 constexpr std::size_t kTile = 8;  // columns that are summed side by side: independent chains hide the latency
-
-float f16_at(const std::byte* from, std::size_t index) {
-  std::uint16_t bits;
-  __builtin_memcpy(&bits, from + 2 * index, 2);
-  return f16_to_float(bits);
-}
 
 // The next run of `left` inputs.
 std::size_t run_length(std::size_t left) {
@@ -39,27 +33,6 @@ void unpack_values(WeightType type, const std::byte* block, float (*values)[kGro
     }
     for (std::size_t k = 0; k < kWeightBlock; ++k) values[k][o] = static_cast<float>(form.value_of(codes[k]));
   }
-}
-
-struct Scale {
-  float scale;
-  float minimum;  // 0 where the type has none
-};
-
-// Of output `o` and the columns of part `part` of block `b`.
-Scale scale_at(WeightType type, const std::byte* group, std::size_t b, std::size_t part, std::size_t o) {
-  const WeightForm form = form_of(type);
-  const std::byte* block = group + form.block_at(b);
-  const std::byte* scales = block + form.scale_offset(part);
-  const std::byte* minimums = block + form.minimum_offset(part);
-  if (form.scale == ScaleKind::f16) return {f16_at(scales, o), form.has_minimum ? f16_at(minimums, o) : 0.0f};
-  if (form.scale == ScaleKind::e8m0) {
-    return {__builtin_bit_cast(float, e8m0_half_bits(static_cast<std::uint8_t>(scales[o]))), 0.0f};
-  }
-  const std::byte* header = group + form.header_at(b);
-  const float scale = f16_at(header, o) * static_cast<std::int8_t>(scales[o]);
-  if (!form.has_minimum) return {scale, 0.0f};
-  return {scale, -f16_at(header, kGroupOutputs + o) * static_cast<std::uint8_t>(minimums[o])};
 }
 
 float float_at(const PackedView& weight, const std::byte* group, std::size_t index) {
@@ -96,7 +69,7 @@ void decode_quantized(const DecodeProduct& p, std::size_t group) {
       const std::size_t begin = part * form.scale_columns;
       const std::size_t run = b * form.scales_per_block() + part;
       for (std::size_t o = 0; o < outputs; ++o) {
-        const Scale scale = scale_at(weight.type, data, b, part, o);
+        const Scale scale = scale_at(form, data, b, part, o);
         for (std::size_t r = 0; r < p.rows; ++r) {
           const float* x = p.x + r * p.x_stride + b * kWeightBlock;
           float sum = 0;
@@ -151,7 +124,7 @@ void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t
       unpack_values(weight.type, data + form.block_at(b), values);
       for (std::size_t o = 0; o < kGroupOutputs; ++o) {
         for (std::size_t i = 0; i < kWeightBlock; ++i) {
-          const Scale scale = scale_at(weight.type, data, b, i / form.scale_columns, o);
+          const Scale scale = scale_at(form, data, b, i / form.scale_columns, o);
           to[(k + i) * kPanelColumns + o] = scale.scale * values[i][o] + scale.minimum;
         }
       }
