@@ -28,6 +28,7 @@ struct ServeOptions {
   std::uint32_t threads = 0;  // of each rank; 0: the cores divided by the ranks
   std::string kv_type = "f16";
   std::string isa = "auto";
+  std::string arithmetic = "f32";
   std::string tier_ram_size = "4G";  // of each rank, as rotulus-worker reads it
   std::string landmark_ram_size;     // of it for landmarks; "": the worker's share
   std::string tier_disk_size;        // of each volume; "": as much as the disk has

@@ -143,6 +143,15 @@ std::uint64_t agree_on_group(Transport& transport) {
   return group;
 }
 
+// What the products of all ranks are computed in: as was asked, or as rank 0 proposes.
+kernels::Arithmetic agree_on_arithmetic(const Options& options, const kernels::MachineRates& rates,
+                                        Transport& transport) {
+  if (options.arithmetic) return *options.arithmetic;
+  std::vector<std::byte> choice{static_cast<std::byte>(propose_arithmetic(rates, options.isa))};
+  broadcast(transport, 0, choice);
+  return static_cast<kernels::Arithmetic>(choice.front());
+}
+
 std::size_t thread_count(const Options& options, const Place& place) {
   if (options.threads > 0) return options.threads;
   return std::max<std::size_t>(1, std::thread::hardware_concurrency() / place.local_size);
@@ -214,8 +223,9 @@ void run(const Options& options, spdlog::logger& log) {
   const Place place = find_place();
   const auto transport = make_mpi_transport();
   const std::size_t threads = thread_count(options, place);
-  log.info("machine rank={} {}", place.rank, to_string(kernels::measure_rates(threads)));
-  const auto backend = kernels::make_cpu_backend(options.isa, threads);
+  const kernels::MachineRates rates = kernels::measure_rates(threads);
+  log.info("machine rank={} {}", place.rank, to_string(rates));
+  const auto backend = kernels::make_cpu_backend(options.isa, threads, agree_on_arithmetic(options, rates, *transport));
   const auto model = load_model(options.model, *backend);
   const Tokenizer tokenizer(model->file);
   const auto chat_template = make_chat_template(model->file.find_string("tokenizer.chat_template"),

@@ -68,6 +68,10 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
                             {"avx2", kernels::Isa::avx2},
                             {"avx512", kernels::Isa::avx512}},
                            "Instruction-set row of the kernels (default auto)");
+  add_choice<std::optional<kernels::Arithmetic>>(
+      app, "--arithmetic", "ROTULUS_ARITHMETIC", options.arithmetic,
+      {{"auto", std::nullopt}, {"f32", kernels::Arithmetic::f32}, {"int8", kernels::Arithmetic::int8}},
+      "Dense products: f32, int8 (several times as fast, not exact), or auto, by the measured rates (default f32)");
   options.host_bytes = std::uint64_t{4} << 30;
   app.add_option("--tier-ram-size", options.host_bytes, "Host memory for KV and landmarks, per rank (e.g. 512M, 4G)")
       ->envname("ROTULUS_TIER_RAM_SIZE")

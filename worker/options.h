@@ -20,6 +20,8 @@ struct Options {
   std::size_t threads = 0;  // 0: the cores of this host divided by its ranks
   kernels::KvType kv_type = kernels::KvType::f16;
   kernels::Isa isa = kernels::Isa::automatic;
+  std::optional<kernels::Arithmetic> arithmetic =
+      kernels::Arithmetic::f32;      // nullopt: by the rates of rank 0's machine
   std::uint64_t host_bytes = 0;      // --tier-ram-size, per rank: for KV and landmarks
   std::uint64_t landmark_bytes = 0;  // --landmark-ram-size, of these for landmarks; less than host_bytes
   std::uint64_t disk_bytes = 0;      // --tier-disk-size, per volume; 0: as much as the disk has

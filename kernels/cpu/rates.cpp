@@ -252,6 +252,13 @@ MachineRates measure_rates(std::size_t threads) {
   return rates;
 }
 
+Arithmetic propose_arithmetic(const MachineRates& rates, Isa isa) {
+  constexpr double kWorthIt = 1.8;
+  const bool has_dot = isa == Isa::automatic || isa == Isa::avx512;
+  const double gain = rates.operations_of(Instruction::dot_int8) / rates.operations_of(Instruction::fma_f32);
+  return has_dot && gain >= kWorthIt ? Arithmetic::int8 : Arithmetic::f32;
+}
+
 std::string to_string(const MachineRates& rates) {
   std::string text;
   char part[64];

@@ -50,7 +50,8 @@ TEST_F(CommandLineTest, TakesTheFlagsOfServe) {
                                     "/s",     "--port",
                                     "81",     "--kv-type",
                                     "f32",    "--isa",
-                                    "scalar", "--tier-ram-size",
+                                    "scalar", "--arithmetic",
+                                    "int8",   "--tier-ram-size",
                                     "64M",    "--landmark-ram-size",
                                     "8M",     "--api-key",
                                     "k",      "-a",
@@ -63,6 +64,7 @@ TEST_F(CommandLineTest, TakesTheFlagsOfServe) {
   EXPECT_EQ(serve.port, 81);
   EXPECT_EQ(serve.kv_type, "f32");
   EXPECT_EQ(serve.isa, "scalar");
+  EXPECT_EQ(serve.arithmetic, "int8");
   EXPECT_EQ(serve.tier_ram_size, "64M");
   EXPECT_EQ(serve.landmark_ram_size, "8M");
   EXPECT_EQ(serve.alias, "name");

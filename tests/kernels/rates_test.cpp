@@ -33,5 +33,17 @@ TEST(MachineRates, ReadWithOneThreadAndTwiceAsManyUpToAll) {
   EXPECT_EQ(threads, (std::vector<std::size_t>{1, 2, 4, 5}));
 }
 
+// Four times the rate is worth it, half is not, and neither is what the row of kernels does not use.
+TEST(MachineRates, ProposeAnArithmeticThatGains) {
+  MachineRates rates{.operations = {100e9, 200e9, 400e9, 0, 0}, .reads = {}};
+  EXPECT_EQ(propose_arithmetic(rates, Isa::automatic), Arithmetic::int8);
+  EXPECT_EQ(propose_arithmetic(rates, Isa::avx512), Arithmetic::int8);
+  EXPECT_EQ(propose_arithmetic(rates, Isa::avx2), Arithmetic::f32);
+  rates.operations[static_cast<std::size_t>(Instruction::dot_int8)] = 50e9;
+  EXPECT_EQ(propose_arithmetic(rates, Isa::automatic), Arithmetic::f32);
+  rates.operations.assign(5, 0);
+  EXPECT_EQ(propose_arithmetic(rates, Isa::automatic), Arithmetic::f32);
+}
+
 }  // namespace
 }  // namespace rotulus::kernels

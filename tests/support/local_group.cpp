@@ -48,7 +48,7 @@ class LocalGroup::Source final : public worker::WorkSource {
 LocalGroup::LocalGroup(const LocalGroupConfig& config, LogitObserver on_logits)
     : config_(config), on_logits_(std::move(on_logits)), next_object_(std::random_device{}() | 1ull << 40) {
   for (std::uint32_t rank = 0; rank < config.ranks; ++rank) {
-    backends_.push_back(kernels::make_cpu_backend(config.isa, config.threads));
+    backends_.push_back(kernels::make_cpu_backend(config.isa, config.threads, config.arithmetic));
   }
   model_ = worker::load_model(config.model_path, *backends_[0]);
   tokenizer_ = std::make_unique<worker::Tokenizer>(model_->file);

@@ -27,6 +27,7 @@ struct LocalGroupConfig {
   std::uint32_t ranks = 1;
   std::size_t threads = 1;  // per rank
   kernels::Isa isa = kernels::Isa::automatic;
+  kernels::Arithmetic arithmetic = kernels::Arithmetic::f32;
   kernels::KvType kv_type = kernels::KvType::f16;
   std::size_t host_budget_bytes = std::size_t{1} << 30;        // per rank, for KV
   std::size_t landmark_budget_bytes = std::size_t{256} << 20;  // per rank

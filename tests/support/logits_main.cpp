@@ -1,6 +1,7 @@
 // rotulus-logits: the logits of all positions of a prompt, and the keys and values as they were stored, for oracles.
 //
-//   rotulus-logits -m MODEL --ids IDS.json [--kv-type f16] [--isa automatic] [--last] --logits OUT.f32 [--kv OUT.bin]
+//   rotulus-logits -m MODEL --ids IDS.json [--kv-type f16] [--isa automatic]
+//                  [--arithmetic f32] [--last] --logits OUT.f32 [--kv OUT.bin]
 //
 // OUT.f32: float32 [positions][vocabulary]; with --last only those of the last position of each 256 tokens. OUT.bin:
 // float32 [layers][2][positions][kv_heads * head_dim], keys (rotated, as stored) then values. The prompt runs as a
@@ -30,7 +31,7 @@ using protocol::kBlockTokens;
 constexpr std::size_t kStepRows = 256;
 
 struct Arguments {
-  std::string model, ids, logits, kv, kv_type = "f16", isa = "automatic", store;
+  std::string model, ids, logits, kv, kv_type = "f16", isa = "automatic", arithmetic = "f32", store;
   bool last = false;
 };
 
@@ -74,7 +75,9 @@ void dump_kv(const std::string& path, const worker::Model& model, const KvFormat
 int run(const Arguments& arguments) {
   kernels::Isa isa{};
   if (!kernels::parse_isa(arguments.isa, isa)) throw std::invalid_argument("unknown --isa " + arguments.isa);
-  const auto backend = kernels::make_cpu_backend(isa, std::thread::hardware_concurrency());
+  const auto backend =
+      kernels::make_cpu_backend(isa, std::thread::hardware_concurrency(),
+                                arguments.arithmetic == "int8" ? kernels::Arithmetic::int8 : kernels::Arithmetic::f32);
   const auto model = worker::load_model(arguments.model, *backend);
   const std::vector<protocol::TokenId> ids = read_ids(arguments.ids);
   const auto& h = model->hyperparameters;
@@ -138,6 +141,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"f16", "f32", "bf16", "int8", "int4"}));
   app.add_flag("--last", arguments.last, "Only the last position of each 256 tokens");
   app.add_option("--isa", arguments.isa, "automatic, scalar, avx2, avx512");
+  app.add_option("--arithmetic", arguments.arithmetic, "of dense products")->check(CLI::IsMember({"f32", "int8"}));
   CLI11_PARSE(app, argc, argv);
   try {
     return rotulus::run(arguments);

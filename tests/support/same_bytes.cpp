@@ -60,10 +60,11 @@ std::uint64_t sum_loaded(LocalGroup& group, std::uint32_t ranks) {
 }  // namespace
 
 std::string SameBytesRun::name() const {
-  return fmt::format("prompt={} ranks={} threads={} batch={} budget={} step={} restart={}{} strategy={} kv={} isa={}",
-                     prompt_tokens, ranks, threads, batch, small_budget ? "quarter" : "ample", step_tokens, restart,
-                     restart_ranks ? fmt::format("(ranks={})", restart_ranks) : "", static_cast<int>(strategy),
-                     kernels::to_string(kv_type), kernels::to_string(isa));
+  return fmt::format(
+      "prompt={} ranks={} threads={} batch={} budget={} step={} restart={}{} strategy={} kv={} isa={} {}",
+      prompt_tokens, ranks, threads, batch, small_budget ? "quarter" : "ample", step_tokens, restart,
+      restart_ranks ? fmt::format("(ranks={})", restart_ranks) : "", static_cast<int>(strategy),
+      kernels::to_string(kv_type), kernels::to_string(isa), kernels::to_string(arithmetic));
 }
 
 std::vector<TokenId> make_prompt(std::size_t count, std::uint32_t vocabulary) {
@@ -94,6 +95,7 @@ SameBytesResult run_same_bytes(const SameBytesRun& run, const std::filesystem::p
   config.window = run.window;
   config.kv_type = run.kv_type;
   config.isa = run.isa;
+  config.arithmetic = run.arithmetic;
 
   LogitHashes hashes;
   const auto observe = [&](const worker::StepItem& item, std::size_t, std::span<const float> logits) {

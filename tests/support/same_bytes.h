@@ -23,6 +23,7 @@ struct SameBytesRun {
   bool restart = false;           // ingest in one life of the group, answer in the next
   worker::Strategy strategy = worker::Strategy::automatic;
   kernels::KvType kv_type = kernels::KvType::f16;
+  kernels::Arithmetic arithmetic = kernels::Arithmetic::f32;
   kernels::Isa isa = kernels::Isa::automatic;
   std::uint32_t restart_ranks = 0;  // with restart: ranks of the second life; 0: the same
   std::size_t generated_tokens = 64;

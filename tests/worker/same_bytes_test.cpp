@@ -65,14 +65,15 @@ TEST_P(SameBytesOfPrompt, HoldAcrossACoverOfPairs) {
 
 INSTANTIATE_TEST_SUITE_P(Prompts, SameBytesOfPrompt, ::testing::Values(1, 127, 128, 129));
 
-// Each type of KV and each row of the kernels has bytes of its own, the same on two ranks as on one.
-TEST(SameBytes, HoldForEveryKvTypeAndIsa) {
+// Each type of KV, row of the kernels and arithmetic has bytes of its own, the same on two ranks as on one.
+TEST(SameBytes, HoldForEveryKvTypeIsaAndArithmetic) {
   std::vector<SameBytesRun> kinds;
   for (const kernels::KvType type : kernels::kKvTypes) kinds.push_back({.prompt_tokens = 600, .kv_type = type});
   for (const kernels::Isa isa : kernels::supported_isas()) {
     if (isa != kernels::Isa::scalar)
       kinds.push_back({.prompt_tokens = 150, .kv_type = kernels::KvType::int8, .isa = isa});
   }
+  kinds.push_back({.prompt_tokens = 600, .arithmetic = kernels::Arithmetic::int8});
   std::set<std::uint64_t> hashes;
   for (SameBytesRun kind : kinds) {
     kind.generated_tokens = 8;
