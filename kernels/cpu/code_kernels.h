@@ -19,18 +19,16 @@ namespace rotulus::kernels::cpu {
 
 inline constexpr std::size_t kCodeOutputs = 32;  // of one panel: with 512 columns it fills half of an L1
 
-// A rounded row, in floats: q [columns] in int8; the scale of each block; for each run its offset: the float
+// A rounded row is a list of blocks, in floats: q [32] in int8, the scale, and for each run its offset: the float
 // (sum of q) * scale where the type has minimums, the integer -bias * (sum of q) otherwise.
-// A panel: bytes [depth / 4][kCodeOutputs][4]; scales [runs][kCodeOutputs]; minimums likewise.
+// A panel likewise: bytes [8][kCodeOutputs][4] of the 32 columns, for each run the scales [kCodeOutputs], then for each
+// run the minimums.
 //
-// y[r][o] of `outputs` <= kCodeOutputs outputs over the columns [first_column, first_column + depth); the chains begin
-// with y where `extend` is set.
+// y[r][o] of `outputs` <= kCodeOutputs outputs over `blocks` blocks; the chains begin with y where `extend` is set.
 struct CodeProduct {
   WeightType type;
-  std::size_t columns;  // of the whole row
-  std::size_t first_column;
-  std::size_t depth;
-  const float* x;
+  std::size_t blocks;
+  const float* x;  // from the first of these blocks on
   std::size_t x_stride;
   std::size_t rows;
   const float* panel;
@@ -42,8 +40,8 @@ struct CodeProduct {
 
 struct CodeKernels {
   void (*quantize_row)(WeightType type, const float* x, std::size_t columns, float* row);
-  // Columns [first_column, first_column + depth), whole blocks, of the 2 groups from first_group on.
-  void (*unpack_codes)(const PackedView& weight, std::size_t first_group, std::size_t first_column, std::size_t depth,
+  // Blocks [first_block, first_block + blocks) of the 2 groups from first_group on.
+  void (*unpack_codes)(const PackedView& weight, std::size_t first_group, std::size_t first_block, std::size_t blocks,
                        float* panel);
   void (*multiply_codes)(const CodeProduct& product);
   // Few rows: from the packed weights themselves, read once. nullptr: through panels.
@@ -64,24 +62,18 @@ constexpr int code_bias(const WeightForm& form) {
   return form.codebook != nullptr ? 128 : static_cast<int>(form.zero);
 }
 
-// Where things lie in a rounded row and in a panel, in floats.
-constexpr std::size_t scales_at(std::size_t columns) {
-  return columns / 4;
+// Where things lie in a block of a rounded row and of a panel, and their sizes, in floats.
+constexpr std::size_t kScaleAt = kWeightBlock / 4;
+constexpr std::size_t kOffsetsAt = kScaleAt + 1;
+constexpr std::size_t kPanelScalesAt = kWeightBlock / 4 * kCodeOutputs;
+constexpr std::size_t row_block_floats(const WeightForm& form) {
+  return kOffsetsAt + form.scales_per_block();
 }
-constexpr std::size_t offsets_at(std::size_t columns) {
-  return columns / 4 + columns / kWeightBlock;
+constexpr std::size_t panel_minimums_at(const WeightForm& form) {
+  return kPanelScalesAt + form.scales_per_block() * kCodeOutputs;
 }
-[[maybe_unused]] constexpr std::size_t code_row_floats(const WeightForm& form, std::size_t columns) {
-  return offsets_at(columns) + columns / form.scale_columns;
-}
-constexpr std::size_t panel_scales_at(std::size_t depth) {
-  return depth / 4 * kCodeOutputs;
-}
-constexpr std::size_t panel_minimums_at(const WeightForm& form, std::size_t depth) {
-  return panel_scales_at(depth) + depth / form.scale_columns * kCodeOutputs;
-}
-[[maybe_unused]] constexpr std::size_t code_panel_floats(const WeightForm& form, std::size_t depth) {
-  return panel_minimums_at(form, depth) + (form.has_minimum ? depth / form.scale_columns * kCodeOutputs : 0);
+[[maybe_unused]] constexpr std::size_t panel_block_floats(const WeightForm& form) {
+  return panel_minimums_at(form) + (form.has_minimum ? form.scales_per_block() * kCodeOutputs : 0);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::size_t kPanelDepth = 512;  // inputs of one panel: 128 KiB of float32, half of the smallest L2
 static_assert(kPanelDepth % kSumRun == 0 && kSumRun % kWeightBlock == 0, "how panels are cut leaves no trace");
+constexpr std::size_t kPanelBlocks = 16;     // of a panel of codes: 20 KiB, so that it stays in L1 for all rows
 constexpr std::size_t kPiecesPerThread = 4;  // so that the last piece running leaves little idle time
 constexpr std::size_t kRowsPerPiece = 96;    // at least; fewer would not pay for dequantizing the panel again
 
@@ -49,30 +50,29 @@ void multiply_code_panels(Machine& machine, const PackedView& weight, ConstMatri
   const std::size_t panels = ceil_div(weight.rows, kCodeOutputs);
   const std::size_t piece_rows = rows_per_piece(x.rows, panels, machine.pool.thread_count());
   const std::size_t row_pieces = ceil_div(x.rows, piece_rows);
-  for (Scratch& scratch : machine.scratch) scratch.reserve(code_panel_floats(form, kPanelDepth));
+  const std::size_t blocks = weight.columns / kWeightBlock;
+  for (Scratch& scratch : machine.scratch) scratch.reserve(kPanelBlocks * panel_block_floats(form));
   machine.pool.parallel_for(panels * row_pieces, [&](std::size_t piece, std::size_t thread) {
     const std::size_t panel = piece / row_pieces;
     const std::size_t first_row = piece % row_pieces * piece_rows;
     const std::size_t first_output = panel * kCodeOutputs;
     float* const floats = machine.scratch[thread].data();
-    std::size_t k = 0;
+    std::size_t block = 0;
     do {
-      const std::size_t count = std::min(kPanelDepth, weight.columns - k);
-      machine.codes.unpack_codes(weight, first_output / kGroupOutputs, k, count, floats);
+      const std::size_t count = std::min(kPanelBlocks, blocks - block);
+      machine.codes.unpack_codes(weight, first_output / kGroupOutputs, block, count, floats);
       machine.codes.multiply_codes({.type = weight.type,
-                                    .columns = weight.columns,
-                                    .first_column = k,
-                                    .depth = count,
-                                    .x = x.row(first_row),
+                                    .blocks = count,
+                                    .x = x.row(first_row) + block * row_block_floats(form),
                                     .x_stride = x.stride,
                                     .rows = std::min(piece_rows, x.rows - first_row),
                                     .panel = floats,
                                     .outputs = std::min(kCodeOutputs, weight.rows - first_output),
                                     .y = y.row(first_row) + first_output,
                                     .y_stride = y.stride,
-                                    .extend = k > 0});
-      k += count;
-    } while (k < weight.columns);
+                                    .extend = block > 0});
+      block += count;
+    } while (block < blocks);
   });
 }
 
@@ -127,7 +127,7 @@ void multiply_decode(Machine& machine, const PackedView& weight, ConstMatrix x, 
 
 void multiply_codes(Machine& machine, const PackedView& weight, ConstMatrix x, Matrix y) {
   if (x.rows == 0 || weight.rows == 0) return;
-  const std::size_t row_floats = code_row_floats(form_of(weight.type), weight.columns);
+  const std::size_t row_floats = weight.columns / kWeightBlock * row_block_floats(form_of(weight.type));
   const Matrix rounded{machine.shared.reserve(x.rows * row_floats), x.rows, row_floats, row_floats};
   machine.pool.parallel_for(ceil_div(x.rows, kRowsPerPiece), [&](std::size_t piece, std::size_t) {
     for (std::size_t row = piece * kRowsPerPiece; row < std::min(x.rows, (piece + 1) * kRowsPerPiece); ++row) {

@@ -25,43 +25,40 @@ constexpr std::size_t kLanes = 8;
 // Rows [row, row + count) and 8 outputs from `output` on.
 void multiply_tile(const CodeProduct& p, const WeightForm& form, std::size_t row, std::size_t count,
                    std::size_t output) {
-  const float* const codes = p.panel + output;
-  const float* const weight_scales = p.panel + panel_scales_at(p.depth) + output;
-  const float* const minimums = p.panel + panel_minimums_at(form, p.depth) + output;
-  const float* const x = p.x + row * p.x_stride;
-  const auto* const q = reinterpret_cast<const std::int8_t*>(x) + p.first_column;
-  const float* const scales = x + scales_at(p.columns) + p.first_column / kWeightBlock;
-  const float* const offsets = x + offsets_at(p.columns) + p.first_column / form.scale_columns;
   alignas(32) float tile[kRows][kLanes] = {};
   const std::size_t outputs = p.outputs - output < kLanes ? p.outputs - output : kLanes;
   for (std::size_t r = 0; p.extend && r < count; ++r) {
     __builtin_memcpy(tile[r], p.y + (row + r) * p.y_stride + output, outputs * sizeof(float));
   }
-  for (std::size_t k = 0; k < p.depth; k += form.scale_columns) {
-    const std::size_t run = k / form.scale_columns;
-    __m256i dots[kRows];
-    for (std::size_t r = 0; r < count; ++r) {
-      dots[r] = form.has_minimum ? _mm256_setzero_si256()
-                                 : _mm256_castps_si256(_mm256_set1_ps(offsets[r * p.x_stride + run]));
-    }
-    for (std::size_t step = k / 4; step < (k + form.scale_columns) / 4; ++step) {
-      const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + step * kCodeOutputs));
-      const __m256i even = _mm256_and_si256(words, _mm256_set1_epi16(0xff));
-      const __m256i odd = _mm256_srli_epi16(words, 8);
+  const float* x = p.x + row * p.x_stride;
+  const float* panel = p.panel + output;
+  for (std::size_t b = 0; b < p.blocks; ++b, x += row_block_floats(form), panel += panel_block_floats(form)) {
+    for (std::size_t part = 0; part < form.scales_per_block(); ++part) {
+      const float* const offsets = x + kOffsetsAt + part;
+      __m256i dots[kRows];
       for (std::size_t r = 0; r < count; ++r) {
-        dots[r] = add_dot(dots[r], even, odd, q + r * p.x_stride * sizeof(float) + 4 * step);
+        dots[r] =
+            form.has_minimum ? _mm256_setzero_si256() : _mm256_castps_si256(_mm256_set1_ps(offsets[r * p.x_stride]));
       }
-    }
-    const __m256 weight_scale = _mm256_loadu_ps(weight_scales + run * kCodeOutputs);
-    for (std::size_t r = 0; r < count; ++r) {
-      const __m256 scale = _mm256_set1_ps(scales[r * p.x_stride + k / kWeightBlock]);
-      __m256 sum =
-          _mm256_fmadd_ps(weight_scale, _mm256_mul_ps(_mm256_cvtepi32_ps(dots[r]), scale), _mm256_load_ps(tile[r]));
-      if (form.has_minimum) {
-        sum = _mm256_fmadd_ps(_mm256_loadu_ps(minimums + run * kCodeOutputs),
-                              _mm256_set1_ps(offsets[r * p.x_stride + run]), sum);
+      for (std::size_t k = part * form.scale_columns; k < (part + 1) * form.scale_columns; k += 4) {
+        const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel + k / 4 * kCodeOutputs));
+        const __m256i even = _mm256_and_si256(words, _mm256_set1_epi16(0xff));
+        const __m256i odd = _mm256_srli_epi16(words, 8);
+        for (std::size_t r = 0; r < count; ++r) {
+          dots[r] = add_dot(dots[r], even, odd, reinterpret_cast<const std::int8_t*>(x + r * p.x_stride) + k);
+        }
       }
-      _mm256_store_ps(tile[r], sum);
+      const __m256 weight_scale = _mm256_loadu_ps(panel + kPanelScalesAt + part * kCodeOutputs);
+      for (std::size_t r = 0; r < count; ++r) {
+        const __m256 scale = _mm256_set1_ps(x[r * p.x_stride + kScaleAt]);
+        __m256 sum =
+            _mm256_fmadd_ps(weight_scale, _mm256_mul_ps(_mm256_cvtepi32_ps(dots[r]), scale), _mm256_load_ps(tile[r]));
+        if (form.has_minimum) {
+          const __m256 minimum = _mm256_loadu_ps(panel + panel_minimums_at(form) + part * kCodeOutputs);
+          sum = _mm256_fmadd_ps(minimum, _mm256_set1_ps(offsets[r * p.x_stride]), sum);
+        }
+        _mm256_store_ps(tile[r], sum);
+      }
     }
   }
   for (std::size_t r = 0; r < count; ++r) {
