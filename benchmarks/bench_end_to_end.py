@@ -4,10 +4,10 @@
     benchmarks/bench_end_to_end.py [NAME…] [--list] [--peer LLAMA_BENCH] [--runs 3] [--threads 2]
 
 Ours is `rotulus serve` (one rank, store on disk, HTTP): prefill.f32.N is a context's N tokens divided by the time its
-computing took, commit included; decode.N is 64 greedy tokens behind a context of N tokens (behind a prompt of a few for
-0). The peer is a llama-bench binary, or llama-cpp-python where scripts/oracles.sh installed it, with flash attention.
-The share of a decode figure is (weights + keys and values) read per second, of the reading rate of all threads measured
-beside it. The sizes end with the window that the model was trained for."""
+computing took, commit included; prefill.fast.N the same with --arithmetic auto; decode.N is 64 greedy tokens behind a
+context of N tokens (behind a prompt of a few for 0). The peer is a llama-bench binary, or llama-cpp-python where
+scripts/oracles.sh installed it, with flash attention. The share of a decode figure is (weights + keys and values) read
+per second, of the reading rate of all threads measured beside it. The sizes end with the window that the model was trained for."""
 import argparse
 import json
 import os
@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT / "tests/system"))
 from cluster import PROGRAMS, Cluster, model_path  # noqa: E402
 
 PREFILL = {f"prefill.f32.{count}": count for count in (512, 2048, 7936)}
+FAST = {f"prefill.fast.{count}": count for count in PREFILL.values()}
 DECODE = {f"decode.{count}": count for count in (0, 512, 4096)}
 DECODE_TOKENS = 64
 KV_BYTES = 30 * 2 * 3 * 64 * 2  # of a token of SmolLM2-135M in f16
@@ -69,10 +70,11 @@ def run_llama_bench(program, threads, prefills, depths):
     return rates
 
 
-def run_ours(threads, prefills, depths):
+def run_ours(threads, prefills, depths, kind="f32", arithmetic="f32"):
     rates = {}
     with tempfile.TemporaryDirectory() as folder:
-        with Cluster(pathlib.Path(folder) / "store", ranks=1, flags=("-t", str(threads))) as cluster:
+        with Cluster(pathlib.Path(folder) / "store", ranks=1,
+                     flags=("-t", str(threads), "--arithmetic", arithmetic)) as cluster:
             cluster.request("POST", "/v1/completions", {"prompt": "warm", "max_tokens": 8})
             for count in sorted({*prefills, *depths}):
                 question = {"prompt": "a", "max_tokens": DECODE_TOKENS, "temperature": 0, "ignore_eos": True}
@@ -80,7 +82,7 @@ def run_ours(threads, prefills, depths):
                     body = {"input_ids": ids(count), "frame": "raw"}
                     question["context_id"] = cluster.request("POST", "/v1/contexts", body)[1]["id"]
                     view = cluster.wait_completed(question["context_id"])
-                    rates[f"prefill.f32.{count}"] = count / view["progress"]["time_ms"] * 1000
+                    rates[f"prefill.{kind}.{count}"] = count / view["progress"]["time_ms"] * 1000
                 if count in depths:
                     answer = cluster.request("POST", "/v1/completions", question)[1]
                     rates[f"decode.{count}"] = answer["timings"]["predicted_per_second"]
@@ -99,8 +101,9 @@ def print_figure(name, ours, peers, limits):
     if name in DECODE:
         gigabytes = (model_path().stat().st_size + DECODE[name] * KV_BYTES) / 1e9
         share = round(statistics.median(run[name] * gigabytes / limit for run, limit in zip(ours, limits)), 3)
-    peer = statistics.median(run[name] for run in peers) if peers else None
-    ratio = statistics.median(run[name] / other[name] for run, other in zip(ours, peers)) if peers else None
+    same = name.replace("fast", "f32")  # the peer has one way
+    peer = statistics.median(run[same] for run in peers) if peers else None
+    ratio = statistics.median(run[name] / other[same] for run, other in zip(ours, peers)) if peers else None
     print(json.dumps({"name": name, "value": round(value, 1), "unit": "tokens/s", "limit": None, "share": share,
                       "peer": peer and round(peer, 1), "ratio": ratio and round(ratio, 2),
                       "cpu": platform.processor() or "x86_64"}), flush=True)
@@ -114,21 +117,25 @@ def main():
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    names = [name for name in (*PREFILL, *DECODE) if not arguments.names or name.startswith(tuple(arguments.names))]
+    prefixes = tuple(arguments.names) or ""
+    names = [name for name in (*PREFILL, *FAST, *DECODE) if name.startswith(prefixes)]
     if arguments.list:
         print(*names, sep="\n")
     if arguments.list or not names:
         return
-    sizes = ([PREFILL[name] for name in names if name in PREFILL], [DECODE[name] for name in names if name in DECODE])
+    exact, fast, depths = ([table[name] for name in names if name in table] for table in (PREFILL, FAST, DECODE))
+    peer_sizes = sorted({*exact, *fast}), depths
     python = ROOT / ".venv-oracles/bin/python"
     ours, peers, limits = [], [], []
     for _ in range(arguments.runs):
         limits.append(read_limit())
-        ours.append(run_ours(arguments.threads, *sizes))
+        ours.append(run_ours(arguments.threads, exact, depths) if exact or depths else {})
+        if fast:
+            ours[-1] |= run_ours(arguments.threads, fast, [], "fast", "auto")
         if arguments.peer:
-            peers.append(run_llama_bench(arguments.peer, arguments.threads, *sizes))
+            peers.append(run_llama_bench(arguments.peer, arguments.threads, *peer_sizes))
         elif python.exists():
-            peers.append(run_llama_python(python, arguments.threads, *sizes))
+            peers.append(run_llama_python(python, arguments.threads, *peer_sizes))
     for name in names:
         print_figure(name, ours, peers, limits)
 
