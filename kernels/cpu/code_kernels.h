@@ -17,7 +17,7 @@
 
 namespace rotulus::kernels::cpu {
 
-inline constexpr std::size_t kCodeOutputs = 32;  // of one panel: with 512 columns it fills half of an L1
+inline constexpr std::size_t kCodeOutputs = 32;  // of one panel: two vectors
 
 // A rounded row is a list of blocks, in floats: q [32] in int8, the scale, and for each run its offset: the float
 // (sum of q) * scale where the type has minimums, the integer -bias * (sum of q) otherwise.

@@ -7,7 +7,8 @@ namespace {
 
 constexpr std::size_t kPanelDepth = 512;  // inputs of one panel: 128 KiB of float32, half of the smallest L2
 static_assert(kPanelDepth % kSumRun == 0 && kSumRun % kWeightBlock == 0, "how panels are cut leaves no trace");
-constexpr std::size_t kPanelBlocks = 16;     // of a panel of codes: 20 KiB, so that it stays in L1 for all rows
+constexpr std::size_t kPanelBlocks =
+    64;  // of a panel of codes: 80 KiB in L2; in L1, a quarter of it, outputs cost more
 constexpr std::size_t kPiecesPerThread = 4;  // so that the last piece running leaves little idle time
 constexpr std::size_t kRowsPerPiece = 96;    // at least; fewer would not pay for dequantizing the panel again
 
