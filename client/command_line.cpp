@@ -27,6 +27,7 @@ struct Parser {
   SearchOptions search;
   ShowOptions show;
   CancelOptions cancel;
+  PinOptions pin;
   RemoveOptions remove;
 };
 
@@ -127,6 +128,8 @@ void add_submit(Parser& parser) {
                             "  rotulus submit log.txt --frame raw --attention retrieval --format json");
   add_document(verb, options);
   verb->add_option("--name", options.name, "Name to show and to ask by [the file's]");
+  verb->add_option("--ttl", options.ttl_seconds, "Seconds after which it is deleted by itself [never]")
+      ->check(CLI::Range(1, 10 * 365 * 24 * 3600));
   verb->add_flag("-w,--wait", options.must_wait, "Stay until it is completed, showing progress");
 }
 
@@ -188,6 +191,9 @@ void add_others(Parser& parser) {
   add_contexts(add_verb(parser, "show", "Show all that is known of contexts", "  rotulus show book.txt"), parser.show);
   add_contexts(add_verb(parser, "cancel", "Stop computing contexts", "  rotulus cancel ctx_0123456789abcdef"),
                parser.cancel);
+  add_contexts(
+      add_verb(parser, "pin", "Keep contexts for good, whatever time they were given", "  rotulus pin book.txt"),
+      parser.pin);
   add_contexts(add_verb(parser, "rm", "Delete contexts and free their bytes", "  rotulus rm book.txt log.txt"),
                parser.remove);
   add_verb(parser, "version", "Print the versions of this program and of the server", "  rotulus version");
@@ -211,6 +217,7 @@ decltype(CommandLine::verb) chosen_verb(const Parser& parser) {
   if (name == "search") return parser.search;
   if (name == "show") return parser.show;
   if (name == "cancel") return parser.cancel;
+  if (name == "pin") return parser.pin;
   if (name == "rm") return parser.remove;
   if (name == "ps") return PsOptions{};
   return VersionOptions{};

@@ -15,6 +15,7 @@ namespace rotulus::client {
 struct PsOptions {};
 struct ShowOptions : ContextsOptions {};
 struct CancelOptions : ContextsOptions {};
+struct PinOptions : ContextsOptions {};
 struct RemoveOptions : ContextsOptions {};
 struct VersionOptions {};
 
@@ -27,7 +28,7 @@ struct Notice {
 struct CommandLine {
   GlobalOptions global;
   std::variant<Notice, ServeOptions, SubmitOptions, EstimateOptions, AskOptions, SearchOptions, PsOptions, ShowOptions,
-               CancelOptions, RemoveOptions, VersionOptions>
+               CancelOptions, PinOptions, RemoveOptions, VersionOptions>
       verb;
 };
 

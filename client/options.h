@@ -52,6 +52,7 @@ struct DocumentOptions {
 
 struct SubmitOptions : DocumentOptions {
   std::optional<std::string> name;
+  std::optional<std::uint32_t> ttl_seconds;
   bool must_wait = false;
 };
 
@@ -87,7 +88,7 @@ struct SearchOptions {
   AttentionOptions attention;
 };
 
-// For show, cancel and rm.
+// For show, cancel, pin and rm.
 struct ContextsOptions {
   std::vector<std::string> contexts;
 };

@@ -108,6 +108,8 @@ void ContextService::create(NewContext context, std::function<void(std::optional
   record.description.token_count = 0;
   if (record.description.is_anonymous) {
     record.description.expires_at_unix_ms = loop_.unix_ms() + config_.anonymous_ttl.count();
+  } else if (context.ttl) {
+    record.description.expires_at_unix_ms = loop_.unix_ms() + std::chrono::milliseconds(*context.ttl).count();
   }
   record.source = context.document;
   record.source->path = context.document.path.filename();  // the store may be moved
@@ -189,6 +191,18 @@ ContextView ContextService::cancel(ContextId id) {
   on_changed_(id);
   pump();
   return cancelled;
+}
+
+void ContextService::pin(ContextId id, std::function<void(std::optional<Error>, ContextView)> done) {
+  Entry* found = entry(id);
+  if (!found) return loop_.post([done = std::move(done), id] { done(not_found(id), {}); });
+  found->given.description.expires_at_unix_ms = 0;
+  submit(*found, {}, Catalogue::Kind::record, [this, id, done = std::move(done)](const std::optional<Error>& error) {
+    const Entry* pinned = entry(id);
+    if (error || !pinned) return done(error ? error : not_found(id), {});
+    log_.info("context_pinned", {{"context", protocol::to_string(id)}});
+    done(std::nullopt, view(*pinned));
+  });
 }
 
 void ContextService::erase(ContextId id, std::function<void(std::optional<Error>)> done) {

@@ -10,6 +10,7 @@
 // {conflict}, {invalid_argument}, {storage_full}, {unavailable}.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -56,6 +57,7 @@ struct ContextView {
 struct NewContext {
   protocol::ContextDescription description;
   SpooledDocument document;
+  std::optional<std::chrono::seconds> ttl;  // from its creation; absent: it stays until it is erased
 };
 
 // What a document of so many tokens would take. Nothing is done for it.
@@ -90,6 +92,8 @@ class Contexts {
   virtual ContextEstimate estimate(std::uint64_t tokens, protocol::AttentionMode asked) const = 0;
 
   virtual ContextView cancel(ContextId id) = 0;  // throws Error{not_found}; a finished one is returned as it is
+  // It never expires, whatever was said before. Durable when `done` is called with the view (or {not_found}).
+  virtual void pin(ContextId id, std::function<void(std::optional<protocol::Error>, ContextView)> done) = 0;
   // Erased from the catalogue when `done` is called; its bytes are gone from the volumes held. {not_found} otherwise.
   virtual void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) = 0;
 

@@ -44,6 +44,8 @@ std::pair<ContextRecord, std::vector<protocol::TokenId>> CatalogueRebuild::resto
   record.id = id;
   record.parameters = context.parameters;
   record.description = context.description;
+  // Manifests do not say what was pinned since: what may have been is kept.
+  if (!record.description.is_anonymous) record.description.expires_at_unix_ms = 0;
   const std::uint64_t tokens = context.description.token_count;
   record.chunks.resize(protocol::chunk_count(tokens));
   std::vector<protocol::TokenId> ids;

@@ -28,6 +28,7 @@ int search(Session& session, const SearchOptions& options);
 int list_contexts(Session& session);
 int show_contexts(Session& session, const ContextsOptions& options);
 int cancel_contexts(Session& session, const ContextsOptions& options);
+int pin_contexts(Session& session, const ContextsOptions& options);
 int remove_contexts(Session& session, const ContextsOptions& options);
 int print_version(Session& session);
 

@@ -1,4 +1,4 @@
-// ps, show, cancel, rm, version: what can be seen and done once a context is there.
+// ps, show, cancel, pin, rm, version: what can be seen and done once a context is there.
 #include <boost/json.hpp>
 #include <chrono>
 
@@ -107,6 +107,10 @@ int show_contexts(Session& session, const ContextsOptions& options) {
 
 int cancel_contexts(Session& session, const ContextsOptions& options) {
   return for_each_context(session, options, "POST", "/cancel", "cancelled");
+}
+
+int pin_contexts(Session& session, const ContextsOptions& options) {
+  return for_each_context(session, options, "POST", "/pin", "pinned");
 }
 
 int remove_contexts(Session& session, const ContextsOptions& options) {

@@ -24,6 +24,7 @@ std::string submit_target(const SubmitOptions& options) {
       options.file == "-" ? std::string() : std::filesystem::path(options.file).filename().string());
   std::string target = "/v1/contexts?" + document_fields(options);
   if (!name.empty()) target += "&display_name=" + percent_encode(name);
+  if (options.ttl_seconds) target += fmt::format("&ttl={}", *options.ttl_seconds);
   return target;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <cstring>
 
 #include "coordinator/http/attention_form.h"
@@ -14,6 +15,7 @@ namespace {
 
 using protocol::TokenId;
 
+constexpr std::int64_t kMaxTtlSeconds = 10ll * 365 * 24 * 3600;
 static_assert(std::endian::native == std::endian::little);  // ids are taken as they lie in memory
 
 void read_metadata(FieldValue value, ContextForm& form) {
@@ -23,6 +25,22 @@ void read_metadata(FieldValue value, ContextForm& form) {
     refuse_field("metadata", fmt::format("`metadata` has {} bytes as JSON; {} are the most.",
                                          form.description.metadata_json.size(), protocol::kMaxMetadataBytes));
   }
+}
+
+// Seconds: a number, or a text such as "3600s" or "3600".
+void read_ttl(FieldValue value, ContextForm& form) {
+  std::int64_t seconds = 0;
+  if (const auto* integer = value.json().get_if<std::int64_t>()) {
+    seconds = *integer;
+  } else if (const auto* text = value.json().get_if<std::string>()) {
+    const char* end = text->data() + text->size() - (text->ends_with('s') ? 1 : 0);
+    const auto [stop, failure] = std::from_chars(text->data(), end, seconds);
+    if (failure != std::errc{} || stop != end) seconds = 0;
+  }
+  if (seconds < 1 || seconds > kMaxTtlSeconds) {
+    value.refuse(fmt::format("a number of seconds from 1 to {}, or a text like \"3600s\"", kMaxTtlSeconds));
+  }
+  form.ttl = std::chrono::seconds(seconds);
 }
 
 void check_form(const ContextForm& form) {
@@ -78,12 +96,7 @@ ContextFields context_fields() {
       {"metadata", read_metadata},
       {"attention", [](FieldValue v, ContextForm& f) { f.description.attention = read_context_attention(v); }},
       {"model", [](FieldValue v, ContextForm&) { v.text(); }},  // one model is served, under any name
-      {"ttl",
-       [](FieldValue v, ContextForm&) {
-         refuse_field("ttl",
-                      fmt::format("`ttl` is not built yet; leave it out (given: {}). Contexts stay until DELETE.",
-                                  describe(v.json())));
-       }},
+      {"ttl", read_ttl},
   };
 }
 

@@ -2,6 +2,7 @@
 // (text/plain, or u32 little-endian token ids as application/octet-stream) with the other fields in the query string.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ struct ContextForm {
   protocol::ContextDescription description;
   std::optional<std::string> text;
   std::optional<std::vector<protocol::TokenId>> input_ids;
+  std::optional<std::chrono::seconds> ttl;
   std::optional<std::uint64_t> token_count;  // of an estimate
 };
 using ContextFields = std::vector<Field<ContextForm>>;

@@ -23,6 +23,7 @@ using std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 constexpr auto kEraseTimeout = 120s;
+constexpr auto kPinTimeout = 120s;
 constexpr std::int64_t kMaxListed = 100;
 
 [[noreturn]] void no_context(std::string_view id) {
@@ -85,6 +86,14 @@ Handled show_context(const Backends& backends, Exchange&, std::string id) {
 
 Handled cancel_context(const Backends& backends, Exchange&, std::string id) {
   const ContextView view = backends.contexts.cancel(context_id(id));
+  co_return json_response(to_json(view, backends.cluster.model_name()));
+}
+
+Handled pin_context(const Backends& backends, Exchange&, std::string id) {
+  Reply<std::optional<Error>, ContextView> reply;
+  backends.contexts.pin(context_id(id), reply.callback());
+  auto [error, view] = co_await reply.answer("the catalogue", kPinTimeout);
+  if (error) throw *error;
   co_return json_response(to_json(view, backends.cluster.model_name()));
 }
 
@@ -160,6 +169,7 @@ std::vector<Route> contexts_routes(const Backends& backends) {
       {.method = "GET", .pattern = "/v1/contexts/{id}", .handler = bind(show_context)},
       {.method = "DELETE", .pattern = "/v1/contexts/{id}", .handler = bind(erase_context)},
       {.method = "POST", .pattern = "/v1/contexts/{id}/cancel", .handler = bind(cancel_context)},
+      {.method = "POST", .pattern = "/v1/contexts/{id}/pin", .handler = bind(pin_context)},
       {.method = "POST", .pattern = "/v1/contexts/{id}/search", .handler = bind(search_context), .is_work = true},
       {.method = "GET", .pattern = "/v1/contexts/{id}/events", .handler = bind(follow_context)},
   };

@@ -66,6 +66,7 @@ awaitable<NewContext> receive_json(const Backends& backends, Exchange& exchange)
   NewContext context;
   context.document = co_await spool_whole(backends, form.text ? SpoolKind::text : SpoolKind::token_ids, bytes);
   context.description = std::move(form.description);
+  context.ttl = form.ttl;
   co_return context;
 }
 
@@ -74,6 +75,7 @@ awaitable<NewContext> receive_document(const Backends& backends, Exchange& excha
   NewContext context;
   context.document = co_await spool_body(backends, exchange, kind);
   context.description = std::move(form.description);
+  context.ttl = form.ttl;
   co_return context;
 }
 

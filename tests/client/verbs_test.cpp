@@ -226,6 +226,17 @@ TEST_F(VerbsTest, CancelAsksForIt) {
   EXPECT_TRUE(asks(server.requests().at(1), "POST /v1/contexts/ctx_2/cancel "));
 }
 
+TEST_F(VerbsTest, SubmitGivesATimeToLiveAndPinTakesItBack) {
+  FakeServer server([](const std::string&) { return http_answer(kInProgress); });
+  SubmitOptions options;
+  options.file = directory_.write("a.txt", "x").string();
+  options.ttl_seconds = 3600;
+  run(server, OutputFormat::terminal, submit, options);
+  EXPECT_TRUE(asks(server.requests().at(0), "POST /v1/contexts?frame=chat&display_name=a.txt&ttl=3600 "));
+  run(server, OutputFormat::terminal, pin_contexts, ContextsOptions{{"ctx_1"}});
+  EXPECT_TRUE(asks(server.requests().at(1), "POST /v1/contexts/ctx_1/pin "));
+}
+
 TEST_F(VerbsTest, VersionIsAnAnswerWithoutAServerToo) {
   std::string url;
   FakeServer server([](const std::string&) { return http_answer(R"({"name":"rotulus","version":"9.9"})"); });

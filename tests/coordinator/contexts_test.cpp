@@ -421,6 +421,33 @@ TEST_F(ContextsTest, ListsTheNewestFirstPageByPage) {
   EXPECT_EQ(rest[1].id, ids[0]);
 }
 
+TEST_F(ContextsTest, ForgetsAContextAfterItsTimeToLiveUnlessItIsPinned) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const ContextId brief = coordinator.submit("brief", {}, SpoolKind::text, std::chrono::seconds(60));
+  const ContextId kept = coordinator.submit("kept", {}, SpoolKind::text, std::chrono::seconds(60));
+  const ContextId endless = coordinator.submit("endless");
+  for (const ContextId id : {brief, kept, endless}) coordinator.wait_for(id, ContextStatus::completed);
+  std::promise<std::optional<protocol::Error>> pinned;
+  coordinator.on_loop([&](auto& self) {
+    self.contexts->pin(kept, [&](const auto& error, const ContextView& view) {
+      EXPECT_EQ(view.description.expires_at_unix_ms, 0);
+      pinned.set_value(error);
+    });
+  });
+  EXPECT_FALSE(pinned.get_future().get());
+  const auto expire_after = [&](std::chrono::seconds time) {
+    coordinator.clock().advance(time);
+    coordinator.on_loop([](auto& self) { self.contexts->expire(); });
+  };
+  expire_after(std::chrono::seconds(1));
+  EXPECT_TRUE(coordinator.find(brief));
+  expire_after(std::chrono::seconds(60));
+  EXPECT_TRUE(eventually([&] { return !coordinator.find(brief); }));
+  EXPECT_TRUE(coordinator.find(kept));
+  EXPECT_TRUE(coordinator.find(endless));
+}
+
 TEST_F(ContextsTest, TellsASubscriberOfEveryChangeInOrder) {
   RunningCoordinator coordinator(directory_.path());
   std::mutex mutex;

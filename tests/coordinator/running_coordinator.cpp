@@ -104,14 +104,14 @@ RunningCoordinator::~RunningCoordinator() {
   threads_->files.join();
 }
 
-ContextId RunningCoordinator::submit(const std::string& text, protocol::ContextDescription description,
-                                     SpoolKind kind) {
+ContextId RunningCoordinator::submit(const std::string& text, protocol::ContextDescription description, SpoolKind kind,
+                                     std::optional<std::chrono::seconds> ttl) {
   SpoolWriter writer(store_ / "spool", kind);
   writer.append(text);
   const SpooledDocument document = writer.finish();
   std::promise<ContextId> accepted;
   on_loop([&](auto& self) {
-    self.contexts->create({description, document},
+    self.contexts->create({description, document, ttl},
                           [&](const std::optional<protocol::Error>& error, const ContextView& view) {
                             if (error) {
                               accepted.set_exception(std::make_exception_ptr(*error));

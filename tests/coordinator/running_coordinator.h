@@ -127,7 +127,7 @@ class RunningCoordinator final {
 
   // Submits and waits until it is accepted (or throws the Error).
   ContextId submit(const std::string& text, protocol::ContextDescription description = {},
-                   SpoolKind kind = SpoolKind::text);
+                   SpoolKind kind = SpoolKind::text, std::optional<std::chrono::seconds> ttl = {});
   std::optional<ContextView> find(ContextId id);
   ContextView wait_for(ContextId id, ContextStatus status);
   std::optional<protocol::Error> erase(ContextId id);

@@ -211,6 +211,20 @@ TEST(ContextsApi, ListsInPages) {
   EXPECT_EQ(none.body, R"({"object":"list","data":[],"first_id":null,"last_id":null,"has_more":false})");
 }
 
+TEST(ContextsApi, LimitsALifeAndPinsIt) {
+  Served served;
+  const Answer created = served.ask("POST", "/v1/contexts", R"({"text":"a","ttl":"3600s"})");
+  EXPECT_NE(created.body.find(R"("expires_at":1700003600)"), std::string::npos) << created.body;
+  EXPECT_NE(served.ask("POST", "/v1/contexts", R"({"text":"a","ttl":60})").body.find(R"("expires_at":1700000060)"),
+            std::string::npos);
+  EXPECT_NE(served.ask("POST", "/v1/contexts?ttl=60", "a", "Content-Type: text/plain\r\n")
+                .body.find(R"("expires_at":1700000060)"),
+            std::string::npos);
+  const Answer pinned = served.ask("POST", "/v1/contexts/ctx_0000000000000001/pin", "");
+  EXPECT_EQ(pinned.status, 200);
+  EXPECT_NE(pinned.body.find(R"("expires_at":null)"), std::string::npos) << pinned.body;
+}
+
 TEST(ContextsApi, CancelsAndErases) {
   Served served;
   served.ask("POST", "/v1/contexts", R"({"text":"a"})");

@@ -18,6 +18,7 @@ void FakeContexts::create(NewContext context, std::function<void(std::optional<E
   view.id = ContextId{next_id_++};
   view.description = std::move(context.description);
   view.description.created_at_unix_ms = 1'700'000'000'000;
+  if (context.ttl) view.description.expires_at_unix_ms = 1'700'000'000'000 + 1000 * context.ttl->count();
   view.phase = "tokenizing";
   view.source_bytes = context.document.bytes;
   views_[view.id] = view;
@@ -55,6 +56,14 @@ ContextView FakeContexts::cancel(ContextId id) {
   view->status = ContextStatus::cancelled;
   update(*view);
   return *view;
+}
+
+void FakeContexts::pin(ContextId id, std::function<void(std::optional<Error>, ContextView)> done) {
+  auto view = find(id);
+  if (!view) return done(Error(ErrorCode::not_found, "There is no such context."), {});
+  view->description.expires_at_unix_ms = 0;
+  update(*view);
+  done(std::nullopt, *view);
 }
 
 void FakeContexts::erase(ContextId id, std::function<void(std::optional<Error>)> done) {
