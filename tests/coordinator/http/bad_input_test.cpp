@@ -279,7 +279,7 @@ TEST(BadInput, RefusesUploadsThatAreNotWhatTheySay) {
       {"/v1/contexts?metadata=%5B%5D", "x", text, 400},
       {"/v1/contexts?color=red", "x", text, 400},
       {"/v1/contexts?frame=raw&frame=chat", "x", text, 400},
-      {"/v1/contexts?ttl=5s", "x", text, 400},
+      {"/v1/contexts?ttl=soon", "x", text, 400},
       {"/v1/contexts", "x", "Content-Type: multipart/form-data\r\n", 415},
       {"/v1/contexts", "x", "", 415},
   };
