@@ -164,6 +164,16 @@ std::vector<double> inverse_frequencies(const Rope& rope) {
   return frequencies;
 }
 
+std::span<const double> RopeFrequencies::of(const Rope& rope) {
+  constexpr std::size_t kMostEntries = 4;
+  const auto known = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+    return entry.rope.dims == rope.dims && entry.rope.base == rope.base && entry.rope.divisors == rope.divisors;
+  });
+  if (known != entries_.end()) return known->frequencies;
+  if (entries_.size() == kMostEntries) entries_.erase(entries_.begin());
+  return entries_.emplace_back(Entry{rope, inverse_frequencies(rope)}).frequencies;
+}
+
 void attend(Machine& machine, const AttendTask& task) {
   check_task(task);
   check_stripes(task);
@@ -181,7 +191,7 @@ void attend(Machine& machine, const AttendTask& task) {
   std::vector<Leaf> leaves = cut_into_leaves(task, wanted);
   place_leaves(machine, task, leaves);
   for (Scratch& scratch : machine.scratch) scratch.reserve(TileFold::memory_floats(task, tile_rows));
-  const std::vector<double> frequencies = inverse_frequencies(task.rope);
+  const std::span<const double> frequencies = machine.frequencies.of(task.rope);
   machine.pool.parallel_for(
       tiles * heads * leaves.size(),
       [&](std::size_t piece, std::size_t thread) {

@@ -1,6 +1,7 @@
 // The attend and merge verbs above the inner kernels: how work is cut into pieces, and the tree over lanes.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -10,6 +11,23 @@
 
 namespace rotulus::kernels::cpu {
 
+// base^(-2j / dims) / divisors[j] for the pairs of a rope.
+std::vector<double> inverse_frequencies(const Rope& rope);
+
+// Those of the ropes that were asked for last. A model has one or two, and each frequency takes a power in extended
+// precision: with a thousand tokens behind it, a quarter of what a step's attention takes.
+class RopeFrequencies {
+ public:
+  std::span<const double> of(const Rope& rope);  // until the next call
+
+ private:
+  struct Entry {
+    Rope rope;
+    std::vector<double> frequencies;
+  };
+  std::vector<Entry> entries_;
+};
+
 // What a verb runs on; owned by the backend.
 struct Machine {
   const KernelTable& table;
@@ -17,6 +35,7 @@ struct Machine {
   ThreadPool& pool;
   std::vector<Scratch> scratch;  // one for each thread of the pool
   Scratch shared;                // for what the pieces of one call hand to each other
+  RopeFrequencies frequencies;
 };
 
 // A piece is (row tile x KV head x sub-tree of lanes): one decode row over many lanes still occupies all threads. The
@@ -24,8 +43,5 @@ struct Machine {
 void attend(Machine& machine, const AttendTask& task);
 
 void merge(Machine& machine, const MergeTask& task);
-
-// base^(-2j / dims) / divisors[j] for the pairs of a rope.
-std::vector<double> inverse_frequencies(const Rope& rope);
 
 }  // namespace rotulus::kernels::cpu

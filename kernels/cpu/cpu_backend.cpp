@@ -33,7 +33,7 @@ CpuBackend::CpuBackend(const KernelTable& table, const CodeKernels& codes, Arith
     : arithmetic_(arithmetic),
       numerics_id_(std::string(table.name) + "." + to_string(arithmetic) + "." + kVersion),
       pool_(thread_count),
-      machine_{table, codes, pool_, std::vector<Scratch>(thread_count), {}} {}
+      machine_{table, codes, pool_, std::vector<Scratch>(thread_count), {}, {}} {}
 
 template <typename RowTask>
 void CpuBackend::for_rows(std::size_t rows, std::size_t columns, const RowTask& task) {
@@ -126,7 +126,7 @@ void CpuBackend::rotate(Stream&, const Rope& rope, std::uint32_t heads, std::spa
   KERNELS_CHECK(rope.dims % 2 == 0 && rope.dims <= head_dim, rope.dims, head_dim);
   KERNELS_CHECK(rope.divisors.empty() || rope.divisors.size() == rope.dims / 2, rope.divisors.size(), rope.dims);
   if (rope.dims == 0) return;
-  const std::vector<double> frequencies = inverse_frequencies(rope);
+  const std::span<const double> frequencies = machine_.frequencies.of(rope);
   const std::size_t pairs = frequencies.size();
   const std::size_t rows_per_piece = std::max<std::size_t>(1, kFloatsPerPiece / x.columns);
   for (Scratch& scratch : machine_.scratch) scratch.reserve(rope.dims);

@@ -51,12 +51,22 @@ struct Simd {
       return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
     }
     if constexpr (kType == KvType::int4) {
-      // The table is read by the four lowest bits of a lane.
-      const __m512 levels = _mm512_set_ps(7.5f, 6.5f, 5.5f, 4.5f, 3.5f, 2.5f, 1.5f, 0.5f, -0.5f, -1.5f, -2.5f, -3.5f,
-                                          -4.5f, -5.5f, -6.5f, -7.5f);
-      const __m512i halves = _mm512_set_epi32(4, 4, 4, 4, 4, 4, 4, 4, 0, 0, 0, 0, 0, 0, 0, 0);
-      const __m128i twice = _mm_castpd_si128(_mm_loaddup_pd(reinterpret_cast<const double*>(from)));
-      return _mm512_permutexvar_ps(_mm512_srlv_epi32(_mm512_cvtepu8_epi32(twice), halves), levels);
+      // A byte goes to bits 8 to 15 of two lanes. One half of it behind an exponent with which its lowest bit weighs
+      // one is 2^15 + code, the other 2^11 + code. Only the shuffle wants a port that FMAs want too.
+      const __m512i byte_of_lane = _mm512_set_epi32(
+          0x80800780, 0x80800680, 0x80800580, 0x80800480, 0x80800380, 0x80800280, 0x80800180, 0x80800080, 0x80800780,
+          0x80800680, 0x80800580, 0x80800480, 0x80800380, 0x80800280, 0x80800180, 0x80800080);
+      const auto halves = [](int low, int high) __attribute__((always_inline)) {
+        return _mm512_inserti64x4(_mm512_set1_epi32(low), _mm256_set1_epi32(high), 1);
+      };
+      const auto offsets = _mm512_insertf32x8(all(0x1p15f + kInt4Levels), _mm256_set1_ps(0x1p11f + kInt4Levels), 1);
+      std::int64_t bytes;
+      __builtin_memcpy(&bytes, from, sizeof bytes);
+      const __m512i lanes = _mm512_shuffle_epi8(_mm512_set1_epi64(bytes), byte_of_lane);
+      constexpr int kAndOr = 0xea;
+      const __m512i code =
+          _mm512_ternarylogic_epi32(lanes, halves(0x0f00, 0xf000), halves(0x47000000, 0x45000000), kAndOr);
+      return _mm512_sub_ps(_mm512_castsi512_ps(code), offsets);
     }
   }
 

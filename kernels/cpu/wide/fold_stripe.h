@@ -18,6 +18,7 @@ namespace {
 constexpr std::size_t kStreamRowHeads = 12;  // up to here converting in registers is cheaper than through memory
 constexpr std::size_t kMaxBlocks = kStripeTokens / kBlockTokens;
 constexpr std::size_t kAheadLines = 256;  // of a stream: 16 KiB are some 600 ns of reading
+constexpr std::size_t kPanelPages = kPanelTokens / kPageTokens;
 constexpr float kNothing = -__builtin_inff();
 
 constexpr std::size_t smaller(std::size_t a, std::size_t b) {
@@ -87,18 +88,21 @@ struct View {
   pages.key_row_bytes = codes.key_row_bytes;
   pages.value_row_bytes = codes.value_row_bytes;
   for (std::uint32_t b = 0; b < count; ++b) {
-    for (std::uint32_t t = 0; t < blocks[b].token_count; t += kPageTokens) {
-      if ((blocks[b].page_mask >> (t / kPageTokens) & 1u) == 0) continue;
-      const std::size_t begin = b * kBlockTokens + t;
-      const std::size_t end = begin + smaller(kPageTokens, blocks[b].token_count - t);
-      Span* const span = pages.span_count == 0 ? nullptr : &pages.spans[pages.span_count - 1];
-      if (span != nullptr && begin % kPanelTokens != 0 && span->begin + 16 * span->vectors == begin) {
-        ++span->vectors;
-      } else {
-        const std::size_t column = begin % kPanelTokens * codes.key_row_bytes / kPanelTokens;
-        pages.spans[pages.span_count++] = {begin, 1, codes.keys[b] + t / kPanelTokens * codes.panel_bytes + column};
+    const std::size_t tokens = blocks[b].token_count;
+    unsigned left = blocks[b].page_mask & ((1u << (tokens + kPageTokens - 1) / kPageTokens) - 1);
+    while (left != 0) {
+      const auto page = static_cast<unsigned>(__builtin_ctz(left));
+      const unsigned behind = page + static_cast<unsigned>(__builtin_ctz(~(left >> page)));
+      left &= ~0u << behind;
+      for (std::size_t first = page, next = 0; first < behind; first = next) {
+        next = smaller(behind, first / kPanelPages * kPanelPages + kPanelPages);
+        const std::byte* const panel = codes.keys[b] + first / kPanelPages * codes.panel_bytes;
+        pages.spans[pages.span_count++] = {b * kBlockTokens + first * kPageTokens, next - first,
+                                           panel + first % kPanelPages * codes.key_row_bytes / kPanelPages};
       }
-      const std::byte* const values = codes.values[b] + t * codes.value_row_bytes;
+      const std::size_t begin = b * kBlockTokens + page * kPageTokens;
+      const std::size_t end = b * kBlockTokens + smaller(behind * kPageTokens, tokens);
+      const std::byte* const values = codes.values[b] + page * kPageTokens * codes.value_row_bytes;
       Run* const run = pages.run_count == 0 ? nullptr : &pages.runs[pages.run_count - 1];
       if (run != nullptr && run->end == begin && run->values + (begin - run->begin) * codes.value_row_bytes == values) {
         run->end = end;
@@ -137,20 +141,26 @@ const std::byte* value_scales(const KvLayout& layout, const FoldBlock* blocks, c
 constexpr std::size_t kKeyScaleRowBytes = kPanelTokens * sizeof(std::uint16_t);
 constexpr std::size_t kValueScaleRowBytes = kBlockTokens * sizeof(std::uint16_t);
 
-// Stored pages, in the order in which they are read.
+// Stored pages, in the order in which they are read: scales come first.
 [[maybe_unused]] void look_ahead(const FoldStripe& fold, const FoldBlock* blocks, const Pages& pages, Ahead& ahead) {
   const KvLayout& layout = fold.layout;
-  for (std::size_t i = 0; i < pages.span_count; ++i) {
+  for (std::size_t i = 0; layout.groups > 0 && i < pages.span_count; ++i) {
     const Span& span = pages.spans[i];
-    ahead.add(span.keys, span.vectors * 16 * layout.key_row_bytes / kPanelTokens, layout.key_row_bytes, fold.head_dim);
     ahead.add(key_scales(layout, blocks, span), span.vectors * 16 * sizeof(std::uint16_t), kKeyScaleRowBytes,
               layout.groups);
+  }
+  for (std::size_t i = 0; layout.groups > 0 && i < pages.run_count; ++i) {
+    const Run& run = pages.runs[i];
+    ahead.add(value_scales(layout, blocks, run), (run.end - run.begin) * sizeof(std::uint16_t), kValueScaleRowBytes,
+              layout.groups);
+  }
+  for (std::size_t i = 0; i < pages.span_count; ++i) {
+    const Span& span = pages.spans[i];
+    ahead.add(span.keys, span.vectors * layout.key_row_bytes / kPanelPages, layout.key_row_bytes, fold.head_dim);
   }
   for (std::size_t i = 0; i < pages.run_count; ++i) {
     const Run& run = pages.runs[i];
     ahead.add(run.values, layout.value_row_bytes, layout.value_row_bytes, run.end - run.begin);
-    ahead.add(value_scales(layout, blocks, run), (run.end - run.begin) * sizeof(std::uint16_t), kValueScaleRowBytes,
-              layout.groups);
   }
 }
 

@@ -127,7 +127,7 @@ template <typename K, int kRows, int kVectors>
 }
 
 template <typename K, int kVectors>
-void rows_product(std::size_t rows, Operands& o) {
+[[gnu::always_inline]] inline void rows_product(std::size_t rows, Operands& o) {
   const float* const a = o.a;
   float* const c = o.c;
   for (; rows >= 6; rows -= 6) {
@@ -144,9 +144,10 @@ void rows_product(std::size_t rows, Operands& o) {
   o.c = c;
 }
 
-// Any number of rows and vectors.
+// Any number of rows and vectors. Inlined, so that the operands are stored for the tile once, word by word as it loads
+// them: a copy of them made a core wait for as long as a small tile takes.
 template <typename K>
-void product(std::size_t rows, std::size_t vectors, Operands o) {
+[[gnu::always_inline]] inline void product(std::size_t rows, std::size_t vectors, Operands o) {
   const float* const a = o.a;
   for (std::size_t done = 0; done < vectors;) {
     const std::size_t left = vectors - done;
