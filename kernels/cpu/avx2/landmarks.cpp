@@ -47,7 +47,7 @@ void score_block(const ScoreBlock& task) {
     unpack_keys(task.landmarks, first_page, dim, panel);
     for (std::size_t row = 0; row < task.row_heads; row += kFoldTileRows) {
       const std::size_t rows = smaller(kFoldTileRows, task.row_heads - row);
-      product<Kernel<Simd, KvType::f32, false, 0, Into::store>>(rows, kPanelPages,
+      product<Kernel<Simd, KvType::f32, 0, 0, Into::store>>(rows, kPanelPages,
                                                                 {.a = task.queries + row * dim,
                                                                  .a_stride = dim,
                                                                  .b = reinterpret_cast<const std::byte*>(panel),

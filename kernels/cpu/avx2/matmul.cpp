@@ -191,9 +191,9 @@ void multiply_panel(const PanelProduct& p) {
     for (std::size_t k = 0; k == 0 || k < p.depth; k += kSumRun) {
       operands.depth = smaller(kSumRun, p.depth - k);
       if (k > 0 || p.accumulate) {
-        product<Kernel<Simd, KvType::f32, false, 0, Into::add_scaled>>(rows, vectors, operands);
+        product<Kernel<Simd, KvType::f32, 0, 0, Into::add_scaled>>(rows, vectors, operands);
       } else {
-        product<Kernel<Simd, KvType::f32, false, 0, Into::store>>(rows, vectors, operands);
+        product<Kernel<Simd, KvType::f32, 0, 0, Into::store>>(rows, vectors, operands);
       }
       operands.a += kSumRun;
       operands.b += kSumRun * operands.b_stride;

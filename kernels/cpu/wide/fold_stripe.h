@@ -78,7 +78,6 @@ struct View {
   Pages pages;
   Scratchpad scratch;
   Ahead ahead;
-  std::size_t lines_per_step;  // where the stripe is no stream
 };
 
 // Pages that are neighbours are joined; runs also over the border of two blocks if their values lie one after the
@@ -183,6 +182,13 @@ struct SeenBy {
   return seen;
 }
 
+// Lines that are asked for with each row of codes: as many as it takes of a stream, one of what has been widened
+// before.
+template <KvType kType, bool kIsStream>
+constexpr std::size_t lines_ahead() {
+  return kIsStream ? larger(1, kPanelTokens * element_bits(kType) / 8 / kLineBytes) : 1;
+}
+
 // Scores of `rows` row heads from `first` on, for whole pages; what a row does not see is garbage.
 template <typename Simd, KvType kType, bool kIsStream>
 void score_rows(View& view, std::size_t first, std::size_t rows) {
@@ -193,9 +199,6 @@ void score_rows(View& view, std::size_t first, std::size_t rows) {
   for (std::size_t i = 0; i < pages.span_count; ++i) {
     const Span& span = pages.spans[i];
     if (seen.begin >= span.begin + 16 * span.vectors || span.begin >= seen.end) continue;
-    if constexpr (!kIsStream) {
-      for (std::size_t line = 0; line < view.lines_per_step; ++line) view.ahead.cursor.step();
-    }
     Operands operands{.a = fold.blocks[span.begin / kBlockTokens].queries + first * kQueryStride,
                       .a_stride = kQueryStride,
                       .b = span.keys,
@@ -206,15 +209,18 @@ void score_rows(View& view, std::size_t first, std::size_t rows) {
                       .scales = view.scratch.key_scales + span.begin,
                       .next = &view.ahead};
     if (view.groups == 0) {
-      product<Kernel<Simd, kType, kIsStream, kQueryStride, Into::store>>(rows, span.vectors, operands);
+      product<Kernel<Simd, kType, lines_ahead<kType, kIsStream>(), kQueryStride, Into::store>>(rows, span.vectors,
+                                                                                               operands);
       continue;
     }
     for (std::size_t d = 0; d < dim; d += kScaleChannels) {
       operands.depth = smaller(kScaleChannels, dim - d);
       if (d == 0) {
-        product<Kernel<Simd, kType, kIsStream, kQueryStride, Into::scale>>(rows, span.vectors, operands);
+        product<Kernel<Simd, kType, lines_ahead<kType, kIsStream>(), kQueryStride, Into::scale>>(rows, span.vectors,
+                                                                                                 operands);
       } else {
-        product<Kernel<Simd, kType, kIsStream, kQueryStride, Into::add_scaled>>(rows, span.vectors, operands);
+        product<Kernel<Simd, kType, lines_ahead<kType, kIsStream>(), kQueryStride, Into::add_scaled>>(
+            rows, span.vectors, operands);
       }
       operands.a += kScaleChannels;
       operands.b += kScaleChannels * pages.key_row_bytes;
@@ -318,13 +324,13 @@ void rescale_row(const FoldStripe& fold, std::size_t row_head, float reference) 
 // Scores so large that the integer arithmetic of Powers does not hold them.
 constexpr float kLargeReference = 0x1p17f;
 
-// Turns the scores of one row head into weights 2^(score - reference), and rescales what it has summed so far. The sum
+// Turns the scores of one row head, `stripe_max` the largest, into weights 2^(score - reference), and rescales what it
+// has summed so far. The sum
 // has one shape: lane l of a vector adds slots l, l + 16, ... ascending, then the lanes are added. Slots not seen would
 // add exact zeros, so it does not matter which of them are left out.
 template <typename Simd>
-void weigh_row(const View& view, std::size_t row_head, float* scores) {
+void weigh_row(const View& view, std::size_t row_head, float stripe_max, float* scores) {
   const FoldStripe& fold = *view.fold;
-  const float stripe_max = max_score<Simd>(view, row_head, scores);
   if (stripe_max == kNothing) {
     for_seen<Simd>(
         view, row_head, [&](std::size_t slot, auto) __attribute__((always_inline)) {
@@ -404,12 +410,14 @@ void add_values(View& view, const Run& run, std::size_t begin, std::size_t end, 
                     .scales = nullptr,
                     .next = &view.ahead};
   if (view.groups == 0) {
-    product<Kernel<Simd, kType, kIsStream, kScoreStride, Into::extend>>(rows.count, dim / 16, operands);
+    product<Kernel<Simd, kType, lines_ahead<kType, kIsStream>(), kScoreStride, Into::extend>>(rows.count, dim / 16,
+                                                                                              operands);
     return;
   }
   operands.a = view.scratch.weights + rows.row * kScoreStride + begin;
-  product<Kernel<Simd, kType, kIsStream, kScoreStride, Into::extend, kFoldRowHeads * kScoreStride>>(rows.count,
-                                                                                                    dim / 16, operands);
+  product<
+      Kernel<Simd, kType, lines_ahead<kType, kIsStream>(), kScoreStride, Into::extend, kFoldRowHeads * kScoreStride>>(
+      rows.count, dim / 16, operands);
 }
 
 // Rows share the slots that all of them see; before and behind those, each goes alone. A value that a row does not see
@@ -449,11 +457,16 @@ void fold_view(View& view) {
   for (std::size_t first = 0; first < row_heads; first += kFoldRowHeads) {
     const std::size_t rows = smaller(kFoldRowHeads, row_heads - first);
     score_rows<Simd, kType, kIsStream>(view, first, rows);
+    // One loop for each step: a row's last reductions are hidden behind the next row's vectors.
+    float stripe_max[kFoldRowHeads];
     for (std::size_t r = 0; r < rows; ++r) {
       float* const scores = view.scratch.scores + r * kScoreStride;
       if (view.fold->soft_cap > 0) cap_scores<Simd>(view, first + r, scores);
       if (view.fold->page_max != nullptr) sum_pages<Simd>(view, first + r, scores);
-      weigh_row<Simd>(view, first + r, scores);
+      stripe_max[r] = max_score<Simd>(view, first + r, scores);
+    }
+    for (std::size_t r = 0; r < rows; ++r) {
+      weigh_row<Simd>(view, first + r, stripe_max[r], view.scratch.scores + r * kScoreStride);
     }
     value_rows<Simd, kType, kIsStream>(view, first, rows);
   }
@@ -526,9 +539,6 @@ void fold_type(View& view) {
   look_ahead(fold, fold.next_blocks, next, view.ahead);
   view.ahead.start(is_stream ? kAheadLines : 0, fold.blocks[0].keys);
   if (is_stream) return fold_view<Simd, kType, true>(view);
-  const std::size_t passes = (fold.row_heads + kFoldRowHeads - 1) / kFoldRowHeads;
-  const std::size_t steps = larger(1, passes * view.pages.span_count);
-  view.lines_per_step = (view.ahead.lines() + steps - 1) / steps;
   if constexpr (kType != KvType::f32) widen_view<Simd, kType>(view);
   fold_view<Simd, KvType::f32, false>(view);
 }

@@ -22,7 +22,7 @@ struct Operands {
   float* c;
   std::size_t c_stride;
   const float* scales;  // [16 * vectors], for Into::scale and Into::add_scaled only
-  Ahead* next;          // a stream only: what will be read later
+  Ahead* next;          // what will be read later, where the kernel asks for it
 };
 
 enum class Into : std::uint8_t {
@@ -39,15 +39,15 @@ constexpr std::size_t vector_bytes() {
   return 16 * element_bits(kType) / 8;
 }
 
-// A kernel: the type of B, whether it is a stream, the stride of A (a constant, so that all rows of a tile are reached
-// from one register; 0: any), and what becomes of C. Where channels are scaled in groups, each two vectors of C have an
-// A of their own, kGroupStride behind the one before (0: all share one).
-template <typename SimdOfRow, KvType kTypeOfB, bool kComesFromMemory, std::size_t kStrideOfA, Into kIntoC,
+// A kernel: the type of B, the lines that it asks for ahead with each row of B, the stride of A (a constant, so that
+// all rows of a tile are reached from one register; 0: any), and what becomes of C. Where channels are scaled in
+// groups, each two vectors of C have an A of their own, kGroupStride behind the one before (0: all share one).
+template <typename SimdOfRow, KvType kTypeOfB, std::size_t kLinesAhead, std::size_t kStrideOfA, Into kIntoC,
           std::size_t kStrideOfGroups = 0>
 struct Kernel {
   using Simd = SimdOfRow;
   static constexpr KvType kType = kTypeOfB;
-  static constexpr bool kIsStream = kComesFromMemory;
+  static constexpr std::size_t kLines = kLinesAhead;
   static constexpr std::size_t kStride = kStrideOfA;
   static constexpr Into kInto = kIntoC;
   static constexpr std::size_t kGroupStride = kStrideOfGroups;
@@ -78,10 +78,6 @@ template <typename K, int kRows, int kVectors>
   using Simd = typename K::Simd;
   using Floats = typename Simd::Floats;
   constexpr int kUnroll = 8;  // a loop of few rounds is left without a mispredicted branch
-  // A row of B begins a line, or lies in one of several lines, but in four bits shares it with the next row.
-  constexpr std::size_t kLines =
-      kVectors * vector_bytes<K::kType>() > kLineBytes ? kVectors * vector_bytes<K::kType>() / kLineBytes : 1;
-  constexpr int kStepsPerLine = K::kType == KvType::int4 ? 2 : 1;
   float* const c = o.c;
   const std::size_t c_stride = o.c_stride;
   const float* const scales = o.scales;
@@ -99,20 +95,18 @@ template <typename K, int kRows, int kVectors>
   const std::size_t b_stride = o.b_stride;
   std::size_t depth = o.depth;
   Ahead::Cursor next{};
-  if constexpr (K::kIsStream) next = o.next->cursor;
+  if constexpr (K::kLines > 0) next = o.next->cursor;
   for (; depth >= kUnroll; depth -= kUnroll) {
 #pragma GCC unroll 8
     for (int u = 0; u < kUnroll; ++u) {
-      if constexpr (K::kIsStream) {
-        for (std::size_t i = 0; u % kStepsPerLine == 0 && i < kLines; ++i) next.step();
-      }
+      for (std::size_t i = 0; i < K::kLines; ++i) next.step();
       add_term<K, kRows, kVectors>(a + u, a_stride, b, sums);
       b += b_stride;
     }
     a += kUnroll;
   }
   for (; depth > 0; --depth, ++a, b += b_stride) add_term<K, kRows, kVectors>(a, a_stride, b, sums);
-  if constexpr (K::kIsStream) o.next->cursor = next;
+  if constexpr (K::kLines > 0) o.next->cursor = next;
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
