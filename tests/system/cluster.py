@@ -153,3 +153,13 @@ class Cluster:
 def bible(first, last, characters):
     text = subprocess.run(["bible", "-f", f"{first}-{last}"], capture_output=True, text=True, check=True).stdout
     return text[:characters]
+
+
+def flip_a_bit(store, share=1 / 2):
+    """At a share of the largest table on any volume of a store that nobody serves."""
+    largest = max(store.glob("volumes/*/**/*.sst"), key=lambda path: path.stat().st_size)
+    with open(largest, "r+b") as table:
+        table.seek(int(largest.stat().st_size * share))
+        byte = table.read(1)[0]
+        table.seek(-1, os.SEEK_CUR)
+        table.write(bytes([byte ^ 0x10]))

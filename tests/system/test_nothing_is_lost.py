@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from cluster import Cluster, bible, wait_for
+from cluster import Cluster, bible, flip_a_bit, wait_for
 
 TEXT = bible("ruth1:1", "ruth4:22", 2600)  # about 700 tokens: one chunk
 LONG = bible("gen1:1", "gen9:29", 15400)   # about 4,200 tokens: two chunks
@@ -175,12 +175,7 @@ def test_a_flipped_bit_is_never_served_and_its_chunk_is_computed_again(tmp_path,
         cluster.wait_completed(context)
     with Cluster(store):  # a second life writes what was in the log into tables
         pass
-    largest = max(store.glob("volumes/*/**/*.sst"), key=lambda path: path.stat().st_size)
-    with open(largest, "r+b") as table:
-        table.seek(largest.stat().st_size // 2)
-        byte = table.read(1)[0]
-        table.seek(-1, os.SEEK_CUR)
-        table.write(bytes([byte ^ 0x10]))
+    flip_a_bit(store)
     with Cluster(store) as cluster:
         assert cluster.ask(context) == undisturbed["long"]
         cluster.wait_completed(context)

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from cluster import ROOT, Cluster, bible
+from cluster import ROOT, Cluster, bible, flip_a_bit
 
 MODEL = ROOT / "models/gemma-3-270m-q4_k_m.gguf"
 KEY = "48261"
@@ -57,3 +57,12 @@ def test_another_number_of_ranks_says_the_same_after_a_kill(said, store, ranks):
     with Cluster(store, ranks=ranks, model=MODEL, flags=("--tier-ram-size", "96M")) as cluster:
         assert cluster.ask(said["context"], QUESTION, tokens=8) == said["answers"]
         assert cluster.metric("rotulus_recomputed_tokens_total") == 0
+
+
+def test_a_damaged_chunk_is_computed_again_from_the_windows_before_it(said, store):
+    flip_a_bit(store, 1 / 8)  # where a chunk begins, only layers that see everything have blocks, and all are read
+    with Cluster(store, ranks=2, model=MODEL) as cluster:
+        assert cluster.ask(said["context"], QUESTION, tokens=8) == said["answers"]
+        assert cluster.wait_completed(said["context"])["chunks"]["repaired"] == 1
+        questions = 2 * 64  # before the damage was met, and again
+        assert 0 < cluster.metric("rotulus_recomputed_tokens_total") <= 4096 + questions
