@@ -1,6 +1,7 @@
 #include "coordinator/membership.h"
 
 #include <algorithm>
+#include <map>
 
 #include "coordinator/handshake.h"
 #include "protocol/lanes.h"
@@ -441,12 +442,21 @@ std::string Membership::state() const {
 }
 
 std::uint64_t Membership::bytes_free() const {
-  std::uint64_t bytes = 0;
+  struct Disk {
+    std::uint64_t free = 0;
+    std::uint64_t wanted = 0;  // by its volumes; each counts all that is free
+  };
+  std::map<std::pair<std::string, std::uint64_t>, Disk> disks;
   for (const auto& [number, rank] : ranks_) {
     for (const protocol::VolumeState& volume : rank.hello.volumes) {
-      if (usable_volumes_.contains(volume.volume)) bytes += volume.bytes_free;
+      if (!usable_volumes_.contains(volume.volume)) continue;
+      Disk& disk = disks[{rank.hello.host, volume.disk}];
+      disk.free = std::max(disk.free, volume.disk_bytes_free);
+      disk.wanted += volume.bytes_free;
     }
   }
+  std::uint64_t bytes = 0;
+  for (const auto& [name, disk] : disks) bytes += std::min(disk.free, disk.wanted);
   return bytes;
 }
 

@@ -136,7 +136,9 @@ struct VolumeState {
   std::string path;
   std::uint64_t catalogue_sequence = 0;  // the last that it saw
   std::uint64_t bytes_used = 0;          // physical
-  std::uint64_t bytes_free = 0;          // of its disk
+  std::uint64_t bytes_free = 0;          // what it may still take: of its disk, and of its own bound
+  std::uint64_t disk = 0;                // one of its host; volumes may share it
+  std::uint64_t disk_bytes_free = 0;
   bool operator==(const VolumeState&) const = default;
 };
 

@@ -223,6 +223,8 @@ void write(VolumeState::Builder to, const protocol::VolumeState& from) {
   to.setCatalogueSequence(from.catalogue_sequence);
   to.setBytesUsed(from.bytes_used);
   to.setBytesFree(from.bytes_free);
+  to.setDisk(from.disk);
+  to.setDiskBytesFree(from.disk_bytes_free);
 }
 
 protocol::VolumeState read(VolumeState::Reader from) {
@@ -231,7 +233,9 @@ protocol::VolumeState read(VolumeState::Reader from) {
           .path = text(from.getPath()),
           .catalogue_sequence = from.getCatalogueSequence(),
           .bytes_used = from.getBytesUsed(),
-          .bytes_free = from.getBytesFree()};
+          .bytes_free = from.getBytesFree(),
+          .disk = from.getDisk(),
+          .disk_bytes_free = from.getDiskBytesFree()};
 }
 
 void write(VolumeFailure::Builder to, const protocol::VolumeFailure& from) {

@@ -145,7 +145,9 @@ struct VolumeState {
   path @2 :Text;                  # Where it lies on its host.
   catalogueSequence @3 :UInt64;   # The last sequence of the catalogue that it saw.
   bytesUsed @4 :UInt64;           # By its files.
-  bytesFree @5 :UInt64;           # Of its disk.
+  bytesFree @5 :UInt64;           # What it may still take: of its disk, and of its own bound.
+  disk @6 :UInt64;                # One of its host; volumes may share it.
+  diskBytesFree @7 :UInt64;
 }
 
 struct VolumeFailure {

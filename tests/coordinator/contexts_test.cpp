@@ -205,6 +205,19 @@ TEST_F(ContextsTest, FailsAnExactDocumentBeyondTheWindowAsSoonAsThatIsCertain) {
   EXPECT_TRUE(eventually([&] { return spool_files() == 0; }));
 }
 
+TEST_F(ContextsTest, CountsADiskOnceThatVolumesShare) {
+  for (const std::uint64_t volume : {11, 12}) {
+    disk_.volumes[protocol::VolumeId{volume}].bytes_free = 5'000'000;
+    disk_.volumes[protocol::VolumeId{volume}].disk = 7;
+  }
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  coordinator.wait_until_ready();
+  const ContextEstimate estimate =
+      coordinator.on_loop([](auto& self) { return self.contexts->estimate(100, protocol::AttentionMode::automatic); });
+  EXPECT_EQ(estimate.disk_bytes_free, 5'000'000u);
+}
+
 TEST_F(ContextsTest, FailsWhatDoesNotFitTheDisksBeforeComputing) {
   disk_.volumes[protocol::VolumeId{11}].bytes_free = 1'000'000;
   disk_.volumes[protocol::VolumeId{12}].bytes_free = 2'000'000;

@@ -134,7 +134,9 @@ struct FakeWorkerGroup::State {
              .store = held.store,
              .path = fmt::format("/fake/{}", *volume),
              .catalogue_sequence = held.sequence,
-             .bytes_free = held.bytes_free}};
+             .bytes_free = held.bytes_free,
+             .disk = held.disk ? held.disk : volume->value,
+             .disk_bytes_free = held.bytes_free}};
   }
 
   bool say_hello(std::uint32_t rank);

@@ -26,6 +26,7 @@ struct FakeVolume {
   protocol::StoreId store;
   std::uint64_t sequence = 0;
   std::uint64_t bytes_free = 1ull << 40;
+  std::uint64_t disk = 0;  // 0: one of its own
   std::map<protocol::ObjectId, Stored> objects;
 };
 

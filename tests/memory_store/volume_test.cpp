@@ -164,5 +164,17 @@ TEST(Volume, WhoseMakingWasCutShortIsMadeAgain) {
   write_object(*store, {.id = {1}}, {5});
 }
 
+TEST(Volume, SaysWhatItMayStillTakeOfItsBoundAndWhichDiskItShares) {
+  TwoVolumes two;
+  two.config.max_volume_bytes = 64u << 20;
+  const auto volumes = open_store(two.config)->volumes();
+  ASSERT_EQ(volumes.size(), 2u);
+  EXPECT_EQ(volumes[0].disk, volumes[1].disk);
+  for (const protocol::VolumeState& volume : volumes) {
+    EXPECT_EQ(volume.bytes_free, (64u << 20) - volume.bytes_used);
+    EXPECT_GT(volume.disk_bytes_free, volume.bytes_free);
+  }
+}
+
 }  // namespace
 }  // namespace rotulus::memory_store

@@ -1,5 +1,7 @@
 #include "memory_store/tiers/rocksdb/rocksdb_volume.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cstring>
 #include <mutex>
@@ -20,6 +22,12 @@ using protocol::Error;
 using protocol::ErrorCode;
 
 constexpr auto kSizeMaxAge = std::chrono::seconds(1);
+
+// The file system's number: volumes that have it in common share its bytes.
+std::uint64_t disk_of(const std::filesystem::path& path) {
+  struct stat status = {};
+  return ::stat(path.c_str(), &status) == 0 ? status.st_dev : 0;
+}
 
 Database::KeyRange range_of(ObjectId object) {
   return {object_begin(object), object_begin(ObjectId{object.value + 1})};
@@ -68,12 +76,17 @@ protocol::VolumeState RocksdbVolume::state() const {
   }
   std::error_code ignored;
   const auto space = std::filesystem::space(path_, ignored);
+  const std::uint64_t disk_bytes_free = ignored ? 0 : space.available;
+  const std::uint64_t left =
+      max_bytes_ == 0 ? UINT64_MAX : max_bytes_ - std::min<std::uint64_t>(max_bytes_, size_.bytes);
   return {.volume = identity_.volume,
           .store = identity_.store,
           .path = path_.string(),
           .catalogue_sequence = identity_.catalogue_sequence,
           .bytes_used = size_.bytes,
-          .bytes_free = ignored ? 0 : space.available};
+          .bytes_free = std::min(disk_bytes_free, left),
+          .disk = disk_of(path_),
+          .disk_bytes_free = disk_bytes_free};
 }
 
 std::uint64_t RocksdbVolume::measure() const {
