@@ -48,15 +48,15 @@ void score_block(const ScoreBlock& task) {
     for (std::size_t row = 0; row < task.row_heads; row += kFoldTileRows) {
       const std::size_t rows = smaller(kFoldTileRows, task.row_heads - row);
       product<Kernel<Simd, KvType::f32, 0, 0, Into::store>>(rows, kPanelPages,
-                                                                {.a = task.queries + row * dim,
-                                                                 .a_stride = dim,
-                                                                 .b = reinterpret_cast<const std::byte*>(panel),
-                                                                 .b_stride = kPanelTokens * sizeof(float),
-                                                                 .depth = dim,
-                                                                 .c = products,
-                                                                 .c_stride = kPanelTokens,
-                                                                 .scales = nullptr,
-                                                                 .next = nullptr});
+                                                            {.a = task.queries + row * dim,
+                                                             .a_stride = dim,
+                                                             .b = reinterpret_cast<const std::byte*>(panel),
+                                                             .b_stride = kPanelTokens * sizeof(float),
+                                                             .depth = dim,
+                                                             .c = products,
+                                                             .c_stride = kPanelTokens,
+                                                             .scales = nullptr,
+                                                             .next = nullptr});
       for (std::size_t r = 0; r < rows; ++r) {
         float* scores = task.scores + (row + r) * task.stride + first_page;
         for (std::uint32_t p = 0; p < kPanelPages; ++p) {
