@@ -69,14 +69,16 @@ std::size_t group_count(const WeightSource& source) {
   return (source.rows + kPanelColumns - 1) / kPanelColumns * kPanelGroups;
 }
 
-// 32 floats as Q8_0: the largest magnitude is 127 units, a unit is rounded to f16 first.
+// 32 floats as Q8_0: the largest magnitude is 127 units, a unit is rounded to f16 first. NaN where one of them is.
 FileBlock round_to_q8_0(const float* x) {
   float largest = 0;
-  for (std::size_t k = 0; k < kWeightBlock; ++k) largest = std::max(largest, std::abs(x[k]));
+  for (std::size_t k = 0; k < kWeightBlock && !std::isnan(largest); ++k) {
+    if (!(std::abs(x[k]) <= largest)) largest = std::abs(x[k]);
+  }
   FileBlock block{.scale = float_to_f16(largest / 127)};
   const float unit = f16_to_float(block.scale);
   for (std::size_t k = 0; k < kWeightBlock; ++k) {
-    const float code = unit > 0 ? std::nearbyint(x[k] / unit) : 0.0f;
+    const float code = unit > 0 && std::isfinite(unit) ? std::nearbyint(x[k] / unit) : 0.0f;
     block.codes[k] = static_cast<std::uint8_t>(std::clamp(code, -127.0f, 127.0f) + 128.0f);
   }
   return block;

@@ -174,6 +174,21 @@ TEST_P(Codes, MakeARowWithANaNOrAnInfinityNaNAndNoOther) {
   }
 }
 
+// Of weights in float32, any bits are a weight.
+TEST_P(Codes, GiveNaNForAWeightThatIsNotFiniteAndForNoOther) {
+  Random random(7);
+  const auto backend = make(1);
+  std::vector<float> weights = random.normals(20 * 64);
+  weights[3 * 64 + 40] = std::numeric_limits<float>::quiet_NaN();
+  weights[11 * 64 + 5] = std::numeric_limits<float>::infinity();
+  const auto packed = backend->pack({WeightType::f32, 20, 64, std::as_bytes(std::span(weights))});
+  const Dense x(3, 64, random);
+  const Dense y = multiply(*backend, Role::prefill, *packed, x.view());
+  for (std::size_t i = 0; i < 3; ++i) {
+    for (std::size_t o = 0; o < 20; ++o) EXPECT_EQ(std::isnan(y.row(i)[o]), o == 3 || o == 11);
+  }
+}
+
 // Float weights whose rows are no whole groups stay in float32.
 TEST_P(Codes, LeaveOddFloatWeightsInFloat) {
   Random random(6);
