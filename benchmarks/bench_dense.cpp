@@ -1,9 +1,9 @@
 // rotulus-bench-dense: the limits of the machine and the figures of dense products (figures.h), on the shapes of a 135M
 // and a 1B model.
 //
-// Prefill is one thread's, in CPU time, against the rate of its arithmetic (float32 FMA, dot product of int8) on the
-// same thread; its peer is oneDNN in float32, or our own float32. Decode is all threads', in wall time, against what
-// reading the weights or, for many rows, that rate would take.
+// Prefill is one thread's, in CPU time, against the rate of its arithmetic (float32 FMA, dot product of int8 or bf16)
+// on the same thread; its peer is oneDNN in float32, or our own float32. Decode is all threads', in wall time, against
+// what reading the weights or, for many rows, that rate would take.
 #include <algorithm>
 #include <cctype>
 #include <memory>
@@ -36,7 +36,9 @@ std::size_t all_threads() {
 }
 
 double rate_of(Arithmetic arithmetic) {
-  return kernels::operations_per_second(arithmetic == Arithmetic::int8 ? Instruction::dot_int8 : Instruction::fma_f32);
+  return kernels::operations_per_second(arithmetic == Arithmetic::int8   ? Instruction::dot_int8
+                                        : arithmetic == Arithmetic::bf16 ? Instruction::dot_bf16
+                                                                         : Instruction::fma_f32);
 }
 
 Measured prefill(const LayerShape& shape) {
@@ -128,6 +130,12 @@ std::vector<Figure> all_figures() {
     for (const auto& [name, shape] : {std::pair{"135m", kShape135M}, std::pair{"1b", kShape1B}}) {
       figures.push_back({std::string("dense.int8.") + name + "." + lower(to_string(type)), "Gop/s",
                          [=, shape = shape] { return fast_prefill(shape, type, Arithmetic::int8); }});
+    }
+  }
+  if (kernels::operations_per_second(Instruction::dot_bf16) > 0) {
+    for (const auto& [name, shape] : {std::pair{"135m", kShape135M}, std::pair{"1b", kShape1B}}) {
+      figures.push_back({std::string("dense.bf16.") + name, "GFLOP/s",
+                         [shape = shape] { return fast_prefill(shape, WeightType::q4_1, Arithmetic::bf16); }});
     }
   }
   const auto decoding = [&figures](const std::string& name, const Decoding& d) {

@@ -89,8 +89,8 @@ void add_serve(Parser& parser) {
   verb->add_option("--isa", options.isa, "Instruction set of the kernels")
       ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512"}));
   verb->add_option("--arithmetic", options.arithmetic,
-                   "Dense products: f32; int8, several times as fast and not exact; auto, by the machine's rates")
-      ->check(CLI::IsMember({"auto", "f32", "int8"}));
+                   "Dense products: f32; bf16 or int8, faster and rounded; auto, by the machine's rates")
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}));
   verb->add_option("--tier-ram-size", options.tier_ram_size, "Memory for the store, each rank; K, M, G");
   verb->add_option("--landmark-ram-size", options.landmark_ram_size,
                    "Of it for landmarks, the rest for keys and values [a quarter]");

@@ -223,10 +223,13 @@ std::vector<Isa> supported_isas();
 //   int8   inputs rounded to 8 bits, with a scale for each 32 of a row; weights keep their own codes and scales, those
 //          that are not quantized become 8-bit codes likewise. Integers are summed exactly, so every row of kernels and
 //          both roles give the same bits.
-enum class Arithmetic : std::uint8_t { f32, int8 };
+//   bf16   for Role::prefill, inputs and weights rounded to bf16 and added in float32; of the AVX-512 row, where the
+//          machine has the instruction.
+enum class Arithmetic : std::uint8_t { f32, bf16, int8 };
 std::string to_string(Arithmetic arithmetic);
 
-// Throws std::invalid_argument naming the row if this machine cannot run it (kernels know no protocol::Error).
+// Throws std::invalid_argument naming the row if this machine cannot run it, or not in this arithmetic (kernels know no
+// protocol::Error).
 std::unique_ptr<Backend> make_cpu_backend(Isa isa, std::size_t thread_count, Arithmetic arithmetic = Arithmetic::f32);
 
 // nullptr where the project was built without CUDA, or no device is present.

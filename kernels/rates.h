@@ -61,7 +61,8 @@ struct MachineRates {
 // Takes a fraction of a second, and memory for as long. Throws std::bad_alloc.
 MachineRates measure_rates(std::size_t threads);
 
-// int8 where its dot products are so much faster than float32 that the whole of a product gains, f32 otherwise.
+// int8, or else bf16, where its dot products are so much faster than float32 that the whole of a product gains; f32
+// otherwise.
 Arithmetic propose_arithmetic(const MachineRates& rates, Isa isa);
 
 // One line for a log: "fma_f32=117 dot_bf16=233 … Gop/s a thread, read=29.2x1,31.2x2 GB/s".

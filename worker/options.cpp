@@ -70,8 +70,11 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
                            "Instruction-set row of the kernels (default auto)");
   add_choice<std::optional<kernels::Arithmetic>>(
       app, "--arithmetic", "ROTULUS_ARITHMETIC", options.arithmetic,
-      {{"auto", std::nullopt}, {"f32", kernels::Arithmetic::f32}, {"int8", kernels::Arithmetic::int8}},
-      "Dense products: f32, int8 (several times as fast, not exact), or auto, by the measured rates (default f32)");
+      {{"auto", std::nullopt},
+       {"f32", kernels::Arithmetic::f32},
+       {"bf16", kernels::Arithmetic::bf16},
+       {"int8", kernels::Arithmetic::int8}},
+      "Dense products: f32, bf16 or int8 (faster, rounded), or auto, by the measured rates (default f32)");
   options.host_bytes = std::uint64_t{4} << 30;
   app.add_option("--tier-ram-size", options.host_bytes, "Host memory for KV and landmarks, per rank (e.g. 512M, 4G)")
       ->envname("ROTULUS_TIER_RAM_SIZE")

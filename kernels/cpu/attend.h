@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/bf16_kernels.h"
 #include "kernels/cpu/buffer.h"
 #include "kernels/cpu/code_kernels.h"
 #include "kernels/cpu/kernel_table.h"
@@ -32,6 +33,7 @@ class RopeFrequencies {
 struct Machine {
   const KernelTable& table;
   const CodeKernels& codes;
+  const Bf16Kernels* bf16;  // nullptr: prefill in float32
   ThreadPool& pool;
   std::vector<Scratch> scratch;  // one for each thread of the pool
   Scratch shared;                // for what the pieces of one call hand to each other

@@ -28,12 +28,11 @@ void check_same_shape(const ConstMatrix& a, const ConstMatrix& b) {
 
 }  // namespace
 
-CpuBackend::CpuBackend(const KernelTable& table, const CodeKernels& codes, Arithmetic arithmetic,
-                       std::size_t thread_count)
+CpuBackend::CpuBackend(const Row& row, Arithmetic arithmetic, std::size_t thread_count)
     : arithmetic_(arithmetic),
-      numerics_id_(std::string(table.name) + "." + to_string(arithmetic) + "." + kVersion),
+      numerics_id_(std::string(row.table.name) + "." + to_string(arithmetic) + "." + kVersion),
       pool_(thread_count),
-      machine_{table, codes, pool_, std::vector<Scratch>(thread_count), {}, {}} {}
+      machine_{row.table, row.codes, row.bf16, pool_, std::vector<Scratch>(thread_count), {}, {}} {}
 
 template <typename RowTask>
 void CpuBackend::for_rows(std::size_t rows, std::size_t columns, const RowTask& task) {

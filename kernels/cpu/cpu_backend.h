@@ -8,7 +8,13 @@ namespace rotulus::kernels::cpu {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const KernelTable& table, const CodeKernels& codes, Arithmetic arithmetic, std::size_t thread_count);
+  // What one row of kernels provides; bf16 in that arithmetic only, nullptr otherwise.
+  struct Row {
+    const KernelTable& table;
+    const CodeKernels& codes;
+    const Bf16Kernels* bf16;
+  };
+  CpuBackend(const Row& row, Arithmetic arithmetic, std::size_t thread_count);
 
   const std::string& numerics_id() const override { return numerics_id_; }
   std::size_t thread_count() const override { return pool_.thread_count(); }

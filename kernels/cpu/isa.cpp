@@ -47,6 +47,14 @@ const cpu::CodeKernels& code_kernels_of(Isa isa) {
   return cpu::scalar_code_kernels();
 }
 
+const cpu::Bf16Kernels* bf16_kernels_of(Isa isa) {
+#ifdef ROTULUS_HAS_AVX512
+  if (isa == Isa::avx512 && __builtin_cpu_supports("avx512bf16")) return &cpu::avx512_bf16_kernels();
+#endif
+  throw std::invalid_argument("the ISA row \"" + to_string(isa) +
+                              "\" has no products in bf16 on this machine: they take AVX-512 with BF16");
+}
+
 }  // namespace
 
 std::string to_string(Isa isa) {
@@ -83,6 +91,8 @@ std::string to_string(Arithmetic arithmetic) {
   switch (arithmetic) {
     case Arithmetic::f32:
       return "f32";
+    case Arithmetic::bf16:
+      return "bf16";
     case Arithmetic::int8:
       return "int8";
   }
@@ -94,7 +104,9 @@ std::unique_ptr<Backend> make_cpu_backend(Isa isa, std::size_t thread_count, Ari
   if (isa == Isa::automatic) isa = isas.back();
   for (const Isa supported : isas) {
     if (supported != isa) continue;
-    return std::make_unique<cpu::CpuBackend>(table_of(isa), code_kernels_of(isa), arithmetic, thread_count);
+    const cpu::CpuBackend::Row row{table_of(isa), code_kernels_of(isa),
+                                   arithmetic == Arithmetic::bf16 ? bf16_kernels_of(isa) : nullptr};
+    return std::make_unique<cpu::CpuBackend>(row, arithmetic, thread_count);
   }
   throw std::invalid_argument("this machine cannot run the ISA row \"" + to_string(isa) + "\"");
 }

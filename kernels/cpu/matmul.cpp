@@ -77,17 +77,38 @@ void multiply_code_panels(Machine& machine, const PackedView& weight, ConstMatri
   });
 }
 
+// The rows as pairs of bf16.
+ConstMatrix round_to_pairs(Machine& machine, ConstMatrix x) {
+  const std::size_t columns = (x.columns + 1) / 2;
+  const Matrix pairs{machine.shared.reserve(x.rows * columns), x.rows, columns, columns};
+  machine.pool.parallel_for(ceil_div(x.rows, kRowsPerPiece), [&](std::size_t piece, std::size_t) {
+    for (std::size_t row = piece * kRowsPerPiece; row < std::min(x.rows, (piece + 1) * kRowsPerPiece); ++row) {
+      machine.bf16->round_row(x.row(row), x.columns, pairs.row(row));
+    }
+  });
+  return pairs;
+}
+
+// A product of rows that are pairs already with a panel of floats, which become pairs in `scratch`.
+void multiply_pairs(const Bf16Kernels& kernels, PanelProduct product, float* scratch) {
+  kernels.round_panel(product.panel, product.depth, scratch);
+  product.panel = scratch;
+  product.depth = (product.depth + 1) / 2;
+  kernels.multiply_panel(product);
+}
+
 }  // namespace
 
 void multiply_prefill(Machine& machine, const PackedView& weight, ConstMatrix x, Matrix y) {
   if (x.rows == 0 || weight.rows == 0) return;
+  if (machine.bf16 != nullptr) x = round_to_pairs(machine, x);
   const std::size_t panels = ceil_div(weight.rows, kPanelColumns);
   const std::size_t piece_rows = rows_per_piece(x.rows, panels, machine.pool.thread_count());
   const std::size_t row_pieces = ceil_div(x.rows, piece_rows);
   // Whole runs, and depths as equal as that allows. No input at all still is one (empty) product, which writes zeros.
   const std::size_t depths = std::max<std::size_t>(1, ceil_div(weight.columns, kPanelDepth));
   const std::size_t depth = ceil_div(ceil_div(weight.columns, depths), kSumRun) * kSumRun;
-  for (Scratch& scratch : machine.scratch) scratch.reserve(depth * kPanelColumns);
+  for (Scratch& scratch : machine.scratch) scratch.reserve(2 * depth * kPanelColumns);
   machine.pool.parallel_for(panels * row_pieces, [&](std::size_t piece, std::size_t thread) {
     const std::size_t panel = piece / row_pieces;
     const std::size_t first_row = piece % row_pieces * piece_rows;
@@ -97,15 +118,20 @@ void multiply_prefill(Machine& machine, const PackedView& weight, ConstMatrix x,
     do {
       const std::size_t count = std::min(depth, weight.columns - k);
       machine.table.unpack_panel(weight, panel * kPanelGroups, k, count, floats);
-      machine.table.multiply_panel({.x = x.row(first_row) + k,
-                                    .x_stride = x.stride,
-                                    .rows = std::min(piece_rows, x.rows - first_row),
-                                    .panel = floats,
-                                    .depth = count,
-                                    .y = y.row(first_row) + first_output,
-                                    .y_stride = y.stride,
-                                    .columns = std::min(kPanelColumns, weight.rows - first_output),
-                                    .accumulate = k > 0});
+      const PanelProduct product{.x = x.row(first_row) + (machine.bf16 == nullptr ? k : k / 2),
+                                 .x_stride = x.stride,
+                                 .rows = std::min(piece_rows, x.rows - first_row),
+                                 .panel = floats,
+                                 .depth = count,
+                                 .y = y.row(first_row) + first_output,
+                                 .y_stride = y.stride,
+                                 .columns = std::min(kPanelColumns, weight.rows - first_output),
+                                 .accumulate = k > 0};
+      if (machine.bf16 == nullptr) {
+        machine.table.multiply_panel(product);
+      } else {
+        multiply_pairs(*machine.bf16, product, floats + depth * kPanelColumns);
+      }
       k += count;
     } while (k < weight.columns);
   });

@@ -255,8 +255,13 @@ MachineRates measure_rates(std::size_t threads) {
 Arithmetic propose_arithmetic(const MachineRates& rates, Isa isa) {
   constexpr double kWorthIt = 1.8;
   const bool has_dot = isa == Isa::automatic || isa == Isa::avx512;
-  const double gain = rates.operations_of(Instruction::dot_int8) / rates.operations_of(Instruction::fma_f32);
-  return has_dot && gain >= kWorthIt ? Arithmetic::int8 : Arithmetic::f32;
+  const double worth_it = kWorthIt * rates.operations_of(Instruction::fma_f32);
+  const auto gains = [&](Instruction dot) {
+    return rates.operations_of(dot) > 0 && rates.operations_of(dot) >= worth_it;
+  };
+  if (has_dot && gains(Instruction::dot_int8)) return Arithmetic::int8;
+  if (has_dot && gains(Instruction::dot_bf16)) return Arithmetic::bf16;
+  return Arithmetic::f32;
 }
 
 std::string to_string(const MachineRates& rates) {

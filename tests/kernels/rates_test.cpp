@@ -40,6 +40,8 @@ TEST(MachineRates, ProposeAnArithmeticThatGains) {
   EXPECT_EQ(propose_arithmetic(rates, Isa::avx512), Arithmetic::int8);
   EXPECT_EQ(propose_arithmetic(rates, Isa::avx2), Arithmetic::f32);
   rates.operations[static_cast<std::size_t>(Instruction::dot_int8)] = 50e9;
+  EXPECT_EQ(propose_arithmetic(rates, Isa::automatic), Arithmetic::bf16);
+  rates.operations[static_cast<std::size_t>(Instruction::dot_bf16)] = 50e9;
   EXPECT_EQ(propose_arithmetic(rates, Isa::automatic), Arithmetic::f32);
   rates.operations.assign(5, 0);
   EXPECT_EQ(propose_arithmetic(rates, Isa::automatic), Arithmetic::f32);

@@ -75,9 +75,10 @@ void dump_kv(const std::string& path, const worker::Model& model, const KvFormat
 int run(const Arguments& arguments) {
   kernels::Isa isa{};
   if (!kernels::parse_isa(arguments.isa, isa)) throw std::invalid_argument("unknown --isa " + arguments.isa);
-  const auto backend =
-      kernels::make_cpu_backend(isa, std::thread::hardware_concurrency(),
-                                arguments.arithmetic == "int8" ? kernels::Arithmetic::int8 : kernels::Arithmetic::f32);
+  const auto backend = kernels::make_cpu_backend(isa, std::thread::hardware_concurrency(),
+                                                 arguments.arithmetic == "int8"   ? kernels::Arithmetic::int8
+                                                 : arguments.arithmetic == "bf16" ? kernels::Arithmetic::bf16
+                                                                                  : kernels::Arithmetic::f32);
   const auto model = worker::load_model(arguments.model, *backend);
   const std::vector<protocol::TokenId> ids = read_ids(arguments.ids);
   const auto& h = model->hyperparameters;
@@ -141,7 +142,8 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"f16", "f32", "bf16", "int8", "int4"}));
   app.add_flag("--last", arguments.last, "Only the last position of each 256 tokens");
   app.add_option("--isa", arguments.isa, "automatic, scalar, avx2, avx512");
-  app.add_option("--arithmetic", arguments.arithmetic, "of dense products")->check(CLI::IsMember({"f32", "int8"}));
+  app.add_option("--arithmetic", arguments.arithmetic, "of dense products")
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}));
   CLI11_PARSE(app, argc, argv);
   try {
     return rotulus::run(arguments);

@@ -38,16 +38,16 @@ void score_block(const ScoreBlock& task) {
     unpack_keys(task.landmarks, first_page, dim, panel);
     for (std::size_t row = 0; row < task.row_heads; row += kTileRows) {
       const std::size_t rows = task.row_heads - row < kTileRows ? task.row_heads - row : kTileRows;
-      product(rows, kPanelPages,
-              {.a = task.queries + row * dim,
-               .a_stride = dim,
-               .b = panel,
-               .b_stride = kPanelTokens,
-               .depth = dim,
-               .c = products,
-               .c_stride = kPanelTokens,
-               .accumulate = false,
-               .next = task.queries});
+      product<FmaTerm>(rows, kPanelPages,
+                       {.a = task.queries + row * dim,
+                        .a_stride = dim,
+                        .b = panel,
+                        .b_stride = kPanelTokens,
+                        .depth = dim,
+                        .c = products,
+                        .c_stride = kPanelTokens,
+                        .accumulate = false,
+                        .next = task.queries});
       for (std::size_t r = 0; r < rows; ++r) {
         float* scores = task.scores + (row + r) * task.stride + first_page;
         for (std::uint32_t p = 0; p < kPanelPages; ++p) {

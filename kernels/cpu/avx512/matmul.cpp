@@ -2,15 +2,11 @@
 #include <immintrin.h>
 
 #include "kernels/cpu/avx512/kernels.h"
-#include "kernels/cpu/avx512/microkernel.h"
+#include "kernels/cpu/avx512/panel_product.h"
 #include "kernels/cpu/avx512/weights.h"
 
 namespace rotulus::kernels::cpu::avx512 {
 namespace {
-
-constexpr std::size_t smaller(std::size_t a, std::size_t b) {
-  return a < b ? a : b;
-}
 
 // `depth` columns of one group into every 64th float of a panel; a weight rounds once at most.
 template <WeightType kType>
@@ -53,38 +49,6 @@ struct Unpack {
   }
 };
 
-// `rows` rows from `row` on, run after run, into `vectors` vectors of each row of c.
-void multiply_runs(const PanelProduct& p, std::size_t row, std::size_t rows, std::size_t vectors, float* c,
-                   std::size_t c_stride) {
-  std::size_t k = 0;
-  do {  // no input at all still is one run, which writes zeros
-    const std::size_t depth = smaller(kSumRun, p.depth - k);
-    product(rows, vectors,
-            {.a = p.x + row * p.x_stride + k,
-             .a_stride = p.x_stride,
-             .b = p.panel + k * kPanelColumns,
-             .b_stride = kPanelColumns,
-             .depth = depth,
-             .c = c,
-             .c_stride = c_stride,
-             .accumulate = p.accumulate || k > 0,
-             .next = k + depth < p.depth ? p.x + row * p.x_stride + k + depth : p.x + (row + rows) * p.x_stride});
-    k += depth;
-  } while (k < p.depth);
-}
-
-// Columns that do not fill a vector go through a tile of their own.
-void multiply_ragged(const PanelProduct& p, std::size_t row, std::size_t rows) {
-  float tile[kTileRows * kPanelColumns] = {};
-  for (std::size_t r = 0; p.accumulate && r < rows; ++r) {
-    for (std::size_t c = 0; c < p.columns; ++c) tile[r * kPanelColumns + c] = p.y[(row + r) * p.y_stride + c];
-  }
-  multiply_runs(p, row, rows, kTileVectors, tile, kPanelColumns);
-  for (std::size_t r = 0; r < rows; ++r) {
-    for (std::size_t c = 0; c < p.columns; ++c) p.y[(row + r) * p.y_stride + c] = tile[r * kPanelColumns + c];
-  }
-}
-
 }  // namespace
 
 void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t first_column, std::size_t depth,
@@ -93,14 +57,7 @@ void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t
 }
 
 void multiply_panel(const PanelProduct& p) {
-  for (std::size_t row = 0; row < p.rows; row += kTileRows) {
-    const std::size_t rows = smaller(kTileRows, p.rows - row);
-    if (p.columns % 16 == 0) {
-      multiply_runs(p, row, rows, p.columns / 16, p.y + row * p.y_stride, p.y_stride);
-    } else {
-      multiply_ragged(p, row, rows);
-    }
-  }
+  multiply_panel_with<FmaTerm, kSumRun>(p);
 }
 
 }  // namespace rotulus::kernels::cpu::avx512

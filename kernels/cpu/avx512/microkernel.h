@@ -1,6 +1,7 @@
 // The inner product loop of dense products and of page scores in this row: C[rows][16 * vectors] (+)= A B in float32.
+// A and B hold floats, or pairs of bf16 in the place of each: `Term` says how one is multiplied and added.
 //
-// Every element of A B is one chain of FMAs over `depth` ascending, in one accumulator, whatever the size of the tile:
+// Every element of A B is one chain of terms over `depth` ascending, in one accumulator, whatever the size of the tile:
 // the bits of a row do not depend on its neighbours. At most 6 x 4 accumulators, four vectors of B and one of A: 29 of
 // 32 registers, and 10 loads for 24 FMAs.
 #pragma once
@@ -29,7 +30,11 @@ struct Operands {
 
 constexpr std::size_t kLineFloats = 16;
 
-template <int kRows, int kVectors>
+struct FmaTerm {
+  [[gnu::always_inline]] static __m512 add(__m512 sum, __m512 a, __m512 b) { return _mm512_fmadd_ps(a, b, sum); }
+};
+
+template <typename Term, int kRows, int kVectors>
 [[gnu::noinline]] void tile_product(const Operands& operands) {
   const Operands o = operands;  // stores to C cannot change it
   __m512 sums[kRows][kVectors];
@@ -58,7 +63,7 @@ template <int kRows, int kVectors>
       for (int r = 0; r < kRows; ++r) {
         const __m512 value = _mm512_set1_ps(a[r * o.a_stride]);
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) sums[r][v] = _mm512_fmadd_ps(value, row[v], sums[r][v]);
+        for (int v = 0; v < kVectors; ++v) sums[r][v] = Term::add(sums[r][v], value, row[v]);
       }
     }
   }
@@ -78,35 +83,36 @@ template <int kRows, int kVectors>
   }
 }
 
-template <int kVectors>
+template <typename Term, int kVectors>
 void rows_product(std::size_t rows, const Operands& o) {
   switch (rows) {
     case 1:
-      return tile_product<1, kVectors>(o);
+      return tile_product<Term, 1, kVectors>(o);
     case 2:
-      return tile_product<2, kVectors>(o);
+      return tile_product<Term, 2, kVectors>(o);
     case 3:
-      return tile_product<3, kVectors>(o);
+      return tile_product<Term, 3, kVectors>(o);
     case 4:
-      return tile_product<4, kVectors>(o);
+      return tile_product<Term, 4, kVectors>(o);
     case 5:
-      return tile_product<5, kVectors>(o);
+      return tile_product<Term, 5, kVectors>(o);
     default:
-      return tile_product<6, kVectors>(o);
+      return tile_product<Term, 6, kVectors>(o);
   }
 }
 
 // A tile of 1..6 rows and 1..4 vectors.
-[[maybe_unused]] void product(std::size_t rows, std::size_t vectors, const Operands& o) {
+template <typename Term>
+void product(std::size_t rows, std::size_t vectors, const Operands& o) {
   switch (vectors) {
     case 1:
-      return rows_product<1>(rows, o);
+      return rows_product<Term, 1>(rows, o);
     case 2:
-      return rows_product<2>(rows, o);
+      return rows_product<Term, 2>(rows, o);
     case 3:
-      return rows_product<3>(rows, o);
+      return rows_product<Term, 3>(rows, o);
     default:
-      return rows_product<4>(rows, o);
+      return rows_product<Term, 4>(rows, o);
   }
 }
 
