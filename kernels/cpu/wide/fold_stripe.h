@@ -325,9 +325,8 @@ void rescale_row(const FoldStripe& fold, std::size_t row_head, float reference) 
 constexpr float kLargeReference = 0x1p17f;
 
 // Turns the scores of one row head, `stripe_max` the largest, into weights 2^(score - reference), and rescales what it
-// has summed so far. The sum
-// has one shape: lane l of a vector adds slots l, l + 16, ... ascending, then the lanes are added. Slots not seen would
-// add exact zeros, so it does not matter which of them are left out.
+// has summed so far. The sum has one shape: lane l of a vector adds slots l, l + 16, ... ascending, then the lanes are
+// added. Slots not seen would add exact zeros, so it does not matter which of them are left out.
 template <typename Simd>
 void weigh_row(const View& view, std::size_t row_head, float stripe_max, float* scores) {
   const FoldStripe& fold = *view.fold;
