@@ -444,7 +444,7 @@ std::string Membership::state() const {
 std::uint64_t Membership::bytes_free() const {
   struct Disk {
     std::uint64_t free = 0;
-    std::uint64_t wanted = 0;  // by its volumes; each counts all that is free
+    std::uint64_t taken = 0;  // at most, by its volumes: each may take all that is free
   };
   std::map<std::pair<std::string, std::uint64_t>, Disk> disks;
   for (const auto& [number, rank] : ranks_) {
@@ -452,11 +452,11 @@ std::uint64_t Membership::bytes_free() const {
       if (!usable_volumes_.contains(volume.volume)) continue;
       Disk& disk = disks[{rank.hello.host, volume.disk}];
       disk.free = std::max(disk.free, volume.disk_bytes_free);
-      disk.wanted += volume.bytes_free;
+      disk.taken += volume.bytes_free;
     }
   }
   std::uint64_t bytes = 0;
-  for (const auto& [name, disk] : disks) bytes += std::min(disk.free, disk.wanted);
+  for (const auto& [name, disk] : disks) bytes += std::min(disk.free, disk.taken);
   return bytes;
 }
 

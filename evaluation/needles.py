@@ -3,7 +3,8 @@
     evaluation/needles.py --url http://127.0.0.1:8080 --tokens 16000 64000 --documents 2 --needles 8 --out needles.jsonl
 
 Each document is submitted once, asked by every variant, and deleted. One JSON line is written for each question; a run
-that is started again goes on where it stopped. The table at the end is printed from the file.
+that is started again goes on where it stopped. The table at the end is printed from the file; *shown* are the keys
+that stand in one of the first three passages of the answer's provenance.
 
 Variants: two_pass (the default of the service), one_pass, wide (budget 8,192, one pass), small (budget 512, two passes).
 Give --tokens below the model's window for the reference: there every variant but `exact` is left out.
@@ -40,6 +41,11 @@ def first_number(text):
     return found.group() if found else ""
 
 
+def rank_of(key, passages):
+    """The place, from 1, of the first passage of the answer's provenance that holds the key; None if none does."""
+    return next((place for place, passage in enumerate(passages, 1) if key in passage["text"]), None)
+
+
 def run(args, service, done):
     with open(args.out, "a") as out:
         for tokens in args.tokens:
@@ -66,7 +72,8 @@ def run_document(args, service, done, out, tokens, document):
         line = {"filler": args.filler, "tokens": tokens, "counted": counted, "document": document, "variant": name,
                 "wording": args.wording, "subject": needle.subject, "depth": round(needle.depth, 3),
                 "key": needle.key, "answer": answer["text"], "found": first_number(answer["text"]) == needle.key,
-                "seconds": round(time.monotonic() - began, 2), "attention": answer["attention"]}
+                "seconds": round(time.monotonic() - began, 2), "attention": answer["attention"],
+                "rank": rank_of(needle.key, answer["provenance"])}
         out.write(json.dumps(line) + "\n")
         out.flush()
     service.delete(context)
@@ -76,12 +83,14 @@ def table(lines):
     cells = collections.defaultdict(list)
     for line in lines:
         cells[line["filler"], line["wording"], line["tokens"], line["variant"]].append(line)
-    print(f"{'filler':8}{'wording':12}{'tokens':>10}  {'variant':10}{'found':>9}{'share':>8}{'s a question':>14}")
+    print(f"{'filler':8}{'wording':12}{'tokens':>10}  {'variant':10}{'found':>9}{'share':>8}{'shown':>9}"
+          f"{'s a question':>14}")
     for (filler, wording, tokens, variant), found in sorted(cells.items()):
         hits = sum(line["found"] for line in found)
+        shown = sum(line["rank"] is not None and line["rank"] <= 3 for line in found)
         seconds = sorted(line["seconds"] for line in found)[len(found) // 2]
         print(f"{filler:8}{wording:12}{tokens:>10}  {variant:10}{hits:>5}/{len(found):<3}{hits / len(found):>8.2f}"
-              f"{seconds:>14.2f}")
+              f"{shown:>5}/{len(found):<3}{seconds:>14.2f}")
 
 
 def read_lines(path):

@@ -38,8 +38,9 @@ class Service:
     def complete(self, context, prompt, max_tokens, attention):
         answer = self.client.completions.create(
             model=self.model, prompt=prompt, max_tokens=max_tokens, temperature=0,
-            extra_body={"context_id": context, "attention": {**attention, "report": True}})
-        return {"text": answer.choices[0].text, "attention": getattr(answer, "attention", None)}
+            extra_body={"context_id": context, "attention": {**attention, "report": True}, "return_provenance": True})
+        return {"text": answer.choices[0].text, "attention": getattr(answer, "attention", None),
+                "provenance": getattr(answer, "provenance", None) or []}
 
     def delete(self, context):
         self.request("DELETE", f"/v1/contexts/{context}")

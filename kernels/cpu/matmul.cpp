@@ -77,15 +77,19 @@ void multiply_code_panels(Machine& machine, const PackedView& weight, ConstMatri
   });
 }
 
+// Calls task(row) for each row, on all threads.
+template <typename Task>
+void for_rows(Machine& machine, std::size_t rows, const Task& task) {
+  machine.pool.parallel_for(ceil_div(rows, kRowsPerPiece), [&](std::size_t piece, std::size_t) {
+    for (std::size_t row = piece * kRowsPerPiece; row < std::min(rows, (piece + 1) * kRowsPerPiece); ++row) task(row);
+  });
+}
+
 // The rows as pairs of bf16.
 ConstMatrix round_to_pairs(Machine& machine, ConstMatrix x) {
   const std::size_t columns = (x.columns + 1) / 2;
   const Matrix pairs{machine.shared.reserve(x.rows * columns), x.rows, columns, columns};
-  machine.pool.parallel_for(ceil_div(x.rows, kRowsPerPiece), [&](std::size_t piece, std::size_t) {
-    for (std::size_t row = piece * kRowsPerPiece; row < std::min(x.rows, (piece + 1) * kRowsPerPiece); ++row) {
-      machine.bf16->round_row(x.row(row), x.columns, pairs.row(row));
-    }
-  });
+  for_rows(machine, x.rows, [&](std::size_t row) { machine.bf16->round_row(x.row(row), x.columns, pairs.row(row)); });
   return pairs;
 }
 
@@ -156,10 +160,8 @@ void multiply_codes(Machine& machine, const PackedView& weight, ConstMatrix x, M
   if (x.rows == 0 || weight.rows == 0) return;
   const std::size_t row_floats = weight.columns / kWeightBlock * row_block_floats(form_of(weight.type));
   const Matrix rounded{machine.shared.reserve(x.rows * row_floats), x.rows, row_floats, row_floats};
-  machine.pool.parallel_for(ceil_div(x.rows, kRowsPerPiece), [&](std::size_t piece, std::size_t) {
-    for (std::size_t row = piece * kRowsPerPiece; row < std::min(x.rows, (piece + 1) * kRowsPerPiece); ++row) {
-      machine.codes.quantize_row(weight.type, x.row(row), weight.columns, rounded.row(row));
-    }
+  for_rows(machine, x.rows, [&](std::size_t row) {
+    machine.codes.quantize_row(weight.type, x.row(row), weight.columns, rounded.row(row));
   });
   if (x.rows <= kFewRows && machine.codes.multiply_few != nullptr) {
     for_groups(machine, weight, rounded, y, machine.codes.multiply_few);

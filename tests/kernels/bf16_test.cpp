@@ -25,14 +25,6 @@ class Bf16 : public ::testing::Test {
   }
 };
 
-Dense multiply(Backend& backend, const PackedWeight& weight, ConstMatrix x) {
-  Dense y(x.rows, weight.rows());
-  const auto stream = backend.make_stream();
-  backend.matmul(*stream, Role::prefill, weight, x, y.view());
-  stream->wait();
-  return y;
-}
-
 double rounded(float x) {
   std::uint32_t bits = __builtin_bit_cast(std::uint32_t, x);
   bits += 0x7fff + (bits >> 16 & 1);  // to the nearest, ties to even
@@ -53,7 +45,7 @@ TEST_F(Bf16, MultipliesRoundedWeightsByRoundedInputs) {
     Dense weights(83, columns);
     backend->embed(*stream, weight.source, ids, weights.view());
     const Dense x(15, columns, random);
-    const Dense y = multiply(*backend, *packed, x.view());
+    const Dense y = multiply(*backend, Role::prefill, *packed, x.view());
     for (std::size_t i = 0; i < 15; ++i) {
       for (std::size_t o = 0; o < 83; ++o) {
         double expected = 0;
@@ -80,13 +72,14 @@ TEST_F(Bf16, GivesARowTheSameBitsInAnyCompany) {
     const auto packed = backends[0]->pack(weight.source);
     Dense expected(kRows, 147);
     for (std::size_t i = 0; i < kRows; ++i) {
-      const Dense y = multiply(*backends[0], *packed, x.rows_from(i, 1));
+      const Dense y = multiply(*backends[0], Role::prefill, *packed, x.rows_from(i, 1));
       std::copy(y.values.begin(), y.values.end(), expected.view().row(i));
     }
     const bool held = rc::check(std::string(to_string(type)) + " rows are independent", [&] {
       const auto count = *rc::gen::inRange<std::size_t>(1, kRows + 1);
       const auto first = *rc::gen::inRange<std::size_t>(0, kRows - count + 1);
-      const Dense y = multiply(*backends[*rc::gen::inRange<std::size_t>(0, 3)], *packed, x.rows_from(first, count));
+      const Dense y =
+          multiply(*backends[*rc::gen::inRange<std::size_t>(0, 3)], Role::prefill, *packed, x.rows_from(first, count));
       for (std::size_t i = 0; i < count; ++i) RC_ASSERT(exact(y.row(i), expected.row(first + i)));
     });
     EXPECT_TRUE(held);

@@ -17,15 +17,6 @@ using rotulus::tests::exact;
 
 constexpr WeightType kFloatTypes[] = {WeightType::f32, WeightType::f16, WeightType::bf16};
 
-Dense multiply(Backend& backend, Role role, const PackedWeight& weight, ConstMatrix x) {
-  Dense y(x.rows, weight.rows());
-  std::fill(y.values.begin(), y.values.end(), -77.0f);
-  const auto stream = backend.make_stream();
-  backend.matmul(*stream, role, weight, x, y.view());
-  stream->wait();
-  return y;
-}
-
 // Each 32 inputs as a multiple of a 127th of the largest of them.
 Dense rounded(const Dense& x) {
   Dense y(x.rows, x.columns);

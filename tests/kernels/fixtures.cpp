@@ -88,6 +88,15 @@ std::uint32_t lane_of_stripe(std::size_t stripe) {
   return lane;
 }
 
+Dense multiply(Backend& backend, Role role, const PackedWeight& weight, ConstMatrix x) {
+  Dense y(x.rows, weight.rows());
+  std::fill(y.values.begin(), y.values.end(), -77.0f);
+  const auto stream = backend.make_stream();
+  backend.matmul(*stream, role, weight, x, y.view());
+  stream->wait();
+  return y;
+}
+
 StoredContext::StoredContext(Backend& backend, KvFormat format, std::size_t tokens, Random& random)
     : format_(format), tokens_(tokens) {
   const auto stream = backend.make_stream();

@@ -60,6 +60,9 @@ struct Dense {
   std::span<const float> row(std::size_t index) const { return {values.data() + index * columns, columns}; }
 };
 
+// The product, written over garbage.
+Dense multiply(Backend& backend, Role role, const PackedWeight& weight, ConstMatrix x);
+
 // A context of `tokens` tokens in its stored form, appended by a backend, cut into stripes and lanes as the
 // architecture does: lane(stripe) = bit_reverse(stripe mod 256).
 class StoredContext {

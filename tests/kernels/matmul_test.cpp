@@ -14,15 +14,6 @@ using rotulus::tests::exact;
 
 class Matmul : public ::testing::TestWithParam<Isa> {};
 
-Dense multiply(Backend& backend, Role role, const PackedWeight& weight, ConstMatrix x) {
-  Dense y(x.rows, weight.rows());
-  std::fill(y.values.begin(), y.values.end(), -77.0f);
-  const auto stream = backend.make_stream();
-  backend.matmul(*stream, role, weight, x, y.view());
-  stream->wait();
-  return y;
-}
-
 // The sum over k of the magnitudes of the terms of one output, as the family `quantized` counts them.
 double magnitude(const reference::Table& weights, std::size_t output, std::span<const float> x) {
   double sum = 0;

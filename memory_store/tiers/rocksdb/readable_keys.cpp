@@ -19,10 +19,11 @@ Position position_of(std::string_view key) {
   return position;
 }
 
+// The lowest key there.
 std::string key_at(Position position) {
   std::string key(sizeof(Position), '\0');
   for (auto byte = key.rbegin(); byte != key.rend(); ++byte, position >>= 8) *byte = static_cast<char>(position & 0xff);
-  return key;
+  return key.erase(key.find_last_not_of('\0') + 1);
 }
 
 // Seeks past damage: it hides the keys of a data block, and a seek that ends in it fails.
