@@ -134,7 +134,7 @@ SameBytesResult run_same_bytes(const SameBytesRun& run, const std::filesystem::p
     const auto loaded = worker::load_model(model, *probe);
     const auto& h = loaded->hyperparameters;
     ids = make_prompt(run.prompt_tokens, h.vocabulary);
-    const std::size_t question_tokens = std::min<std::size_t>(5, ids.size());
+    const std::size_t question_tokens = std::min(run.question_tokens, ids.size());
     question.assign(ids.end() - static_cast<std::ptrdiff_t>(question_tokens), ids.end());
     ids.resize(ids.size() - question_tokens);
     if (run.small_budget) {

@@ -15,6 +15,7 @@ namespace rotulus::testing {
 
 struct SameBytesRun {
   std::size_t prompt_tokens = 128;
+  std::size_t question_tokens = 5;  // of the prompt, the last ones
   std::uint32_t ranks = 1;
   std::size_t threads = 1;
   std::size_t batch = 1;          // requests at once; the first is the one that is hashed

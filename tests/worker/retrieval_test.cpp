@@ -24,6 +24,7 @@ SameBytesRun beyond_the_window() {
   run.attention.mode = AttentionMode::retrieval;
   run.attention.budget_tokens = 512;
   run.attention.local_tokens = 256;
+  run.question_tokens = 70;  // from position 2430: across the end of a tile
   run.generated_tokens = 24;
   return run;
 }
@@ -44,7 +45,7 @@ TEST(Retrieval, GivesTheSameBytesHoweverItIsRun) {
   EXPECT_GT(want.attention.pinned_pages, 0u);
   EXPECT_FALSE(want.attention.evidence.empty());
   // Sinks, the window with the block it begins in, and the budget: pins fill at most three quarters of it.
-  EXPECT_EQ(want.attention.attended_tokens, 128u + (2495 - (2495 - 256) / 128 * 128) + 512);
+  EXPECT_EQ(want.attention.attended_tokens, 128u + (2430 - (2430 - 256) / 128 * 128) + 512);
   EXPECT_LE(want.attention.pinned_pages, 24u);
   EXPECT_LT(want.attention.attended_tokens, want.attention.context_tokens);
   std::vector<SameBytesRun> changes(7, base);
@@ -71,13 +72,20 @@ TEST(Retrieval, OfEverythingInsideTheWindowIsExactAttention) {
   retrieval.attention.mode = AttentionMode::retrieval;
   retrieval.attention.budget_tokens = 4096;
   retrieval.attention.local_tokens = 128;
-  const SameBytesResult want = run(exact);
-  const SameBytesResult got = run(retrieval);
-  EXPECT_EQ(got.logits_hash, want.logits_hash);
-  EXPECT_EQ(got.tokens, want.tokens);
+  SameBytesResult got;
+  for (const std::size_t question_tokens : {5, 300}) {  // within a tile of rows, and over several in one step or in many
+    exact.question_tokens = retrieval.question_tokens = question_tokens;
+    const SameBytesResult want = run(exact);
+    EXPECT_EQ(want.attention.mode, AttentionMode::exact);
+    for (const std::uint32_t step_tokens : {100, 512}) {
+      retrieval.step_tokens = step_tokens;
+      got = run(retrieval);
+      EXPECT_EQ(got.logits_hash, want.logits_hash) << retrieval.name();
+      EXPECT_EQ(got.tokens, want.tokens) << retrieval.name();
+    }
+  }
   EXPECT_EQ(got.attention.attended_tokens, got.attention.context_tokens);
   EXPECT_EQ(got.attention.mode, AttentionMode::retrieval);
-  EXPECT_EQ(want.attention.mode, AttentionMode::exact);
 }
 
 TEST(Retrieval, WithoutPinsOrWithASmallerBudgetReadsOtherKeys) {
@@ -98,6 +106,8 @@ TEST(Retrieval, WithoutPinsOrWithASmallerBudgetReadsOtherKeys) {
 TEST(Retrieval, TellsEvidenceOfExactAttentionWithoutATrace) {
   SameBytesRun silent;
   silent.prompt_tokens = 700;
+  silent.question_tokens = 100;  // from position 600: across the end of a tile
+  silent.step_tokens = 512;
   silent.generated_tokens = 8;
   SameBytesRun telling = silent;
   telling.attention.wants_provenance = true;
@@ -107,7 +117,7 @@ TEST(Retrieval, TellsEvidenceOfExactAttentionWithoutATrace) {
   ASSERT_FALSE(got.attention.evidence.empty());
   for (const protocol::Evidence& evidence : got.attention.evidence) {
     EXPECT_LT(evidence.range.begin, evidence.range.end);
-    EXPECT_LE(evidence.range.end, 695u);
+    EXPECT_LE(evidence.range.end, 600u);
     EXPECT_GT(evidence.mass, 0.0f);
     EXPECT_LE(evidence.mass, 1.001f);
   }

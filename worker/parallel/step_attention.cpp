@@ -129,7 +129,9 @@ void StepAttention::attend_tail(RowGroup& rows, std::uint32_t layer) {
     if (!tail) continue;
     Piece piece;
     piece.node = {0, protocol::kLaneCount};
-    const std::uint64_t visible = tail->token_count() + run.count;
+    // Of a question cut into tiles each run has some rows.
+    const std::int64_t last = rows.positions[group_.transport.rank()][run.group_row + run.count - 1];
+    const auto visible = static_cast<std::uint64_t>(last + 1 - tail->first_position());
     for (std::uint64_t block = 0; block * kBlockTokens < visible; ++block) {
       const std::uint64_t begin = block * kBlockTokens;
       kernels::KvBlock view;
