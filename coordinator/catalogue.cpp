@@ -156,9 +156,12 @@ void Catalogue::State::read_or_make_identity() {
                                              put(records::kSequenceKey, records::number_value(0))};
     database.write(identity, true);
     log.info("catalogue_created", {{"store", store}});
-  } else if (records::parse_number(*format) != records::kFormat) {
-    throw Error(ErrorCode::unsupported, fmt::format("the catalogue has format {}, this program reads format {}",
-                                                    records::parse_number(*format), records::kFormat));
+  } else if (const std::uint64_t number = records::parse_number(*format); number == 0 || number > records::kFormat) {
+    throw Error(ErrorCode::unsupported, fmt::format("the catalogue has format {}, this program reads formats 1 to {}",
+                                                    number, records::kFormat));
+  } else if (number < records::kFormat) {
+    const Operation now = put(records::kFormatKey, records::number_value(records::kFormat));
+    database.write({&now, 1}, true);
   }
   const auto read = [&](std::string_view key, std::uint64_t absent) {
     const auto value = database.get(key);
@@ -171,8 +174,24 @@ void Catalogue::State::read_or_make_identity() {
 
 void Catalogue::State::read_contexts() {
   std::map<ContextId, ContextRecord> found;
-  database.scan(records::kContextsPrefix,
-                [&](std::string_view key, std::string_view value) { records::read_entry(key, value, found); });
+  // Keys ascend: the token ids of a context come one after the other, behind its parameters.
+  ContextId chained;
+  PrefixChain chain;
+  const auto end_chain = [&] {
+    if (!chained) return;
+    ContextRecord& record = found[chained];
+    if (chain.token_count() == record.description.token_count) record.prefix_keys = chain.keys(record.parameters);
+    chain = {};
+  };
+  database.scan(records::kContextsPrefix, [&](std::string_view key, std::string_view value) {
+    records::read_entry(key, value, found);
+    const auto context = records::context_of_token_ids(key);
+    if (!context) return;
+    if (*context != chained) end_chain();
+    chained = *context;
+    chain.append(records::parse_token_ids(value));
+  });
+  end_chain();
   was_empty = found.empty();
   for (auto& [id, record] : found) contexts.push_back(std::move(record));
 }

@@ -34,6 +34,7 @@
 #include "coordinator/contexts.h"
 #include "coordinator/event_loop.h"
 #include "coordinator/log.h"
+#include "coordinator/prefix_keys.h"
 #include "coordinator/spool.h"
 #include "protocol/messages.h"
 
@@ -52,8 +53,11 @@ struct ContextRecord {
   std::vector<protocol::ObjectRecord> chunks;  // one for each chunk; object 0: not computed
   std::uint64_t computed_before = 0;           // tokens [0, it) have been computed at some time
   std::uint64_t chunks_repaired = 0;
-  std::int64_t compute_ms = 0;  // spent on the committed chunks
+  std::uint64_t shared_tokens = 0;  // of chunks that were listed, not computed
+  std::int64_t compute_ms = 0;      // spent on the committed chunks
   std::optional<protocol::Error> last_error;
+  // One for each chunk, made of the token ids and not stored; empty where these are gone.
+  std::vector<PrefixKey> prefix_keys;
 
   bool is_tokenized() const { return description.token_count != 0; }
 };

@@ -99,6 +99,7 @@ void parse_status(std::string_view value, ContextRecord& record) {
     std::string message = reader.text();
     record.last_error = Error(code, std::move(message), reader.text());
   }
+  if (!reader.is_at_end()) record.shared_tokens = reader.number();  // format 1 ends here
   if (!reader.is_at_end()) throw_malformed("context status");
 }
 
@@ -171,6 +172,7 @@ std::string status_value(const ContextRecord& record) {
     writer.text(record.last_error->message());
     writer.text(record.last_error->param());
   }
+  writer.number(record.shared_tokens);
   return writer.take();
 }
 
@@ -233,6 +235,11 @@ void read_entry(std::string_view key, std::string_view value, std::map<ContextId
       throw_malformed("key");
   }
   if (record.is_tokenized()) record.chunks.resize(protocol::chunk_count(record.description.token_count));
+}
+
+std::optional<ContextId> context_of_token_ids(std::string_view key) {
+  if (key.size() < kTagOffset + 2 || key[kTagOffset + 1] != 't') return std::nullopt;
+  return ContextId{read_big_endian(key.substr(kContextsPrefix.size(), kIdBytes))};
 }
 
 }  // namespace rotulus::coordinator::records

@@ -12,7 +12,8 @@
 
 namespace rotulus::coordinator::records {
 
-inline constexpr std::uint64_t kFormat = 1;
+// 2: a status may end in a count of shared tokens.
+inline constexpr std::uint64_t kFormat = 2;
 
 inline constexpr std::string_view kFormatKey = "m/format";
 inline constexpr std::string_view kStoreKey = "m/store";
@@ -43,5 +44,7 @@ std::uint64_t parse_number(std::string_view value);
 std::vector<protocol::TokenId> parse_token_ids(std::string_view value);
 // Fills in what one key of kContextsPrefix says of its context; token ids are left where they are.
 void read_entry(std::string_view key, std::string_view value, std::map<ContextId, ContextRecord>& contexts);
+// Whose token ids lie under the key; nullopt: it is the key of something else.
+std::optional<ContextId> context_of_token_ids(std::string_view key);
 
 }  // namespace rotulus::coordinator::records

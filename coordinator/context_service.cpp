@@ -223,17 +223,16 @@ void ContextService::erase(ContextId id, std::function<void(std::optional<Error>
 }
 
 void ContextService::finish_erase(ContextId id, const std::function<void(std::optional<Error>)>& done) {
+  ContextView last = view(*entries_.at(id));
+  std::vector<protocol::ObjectId> objects;
+  for (const auto* record : {&entries_.at(id)->record, &entries_.at(id)->given}) {
+    for (const protocol::ObjectRecord& chunk : record->chunks) objects.push_back(chunk.object);
+  }
+  set_durable(*entries_.at(id), {.id = id});
   const auto erased = std::move(entries_.extract(id).mapped());
   remove_file(detach_source(*erased));
-  std::set<protocol::ObjectId> objects;
-  for (const auto* record : {&erased->record, &erased->given}) {
-    for (const protocol::ObjectRecord& chunk : record->chunks) {
-      if (chunk.object) objects.insert(chunk.object);
-    }
-  }
-  erase_objects({objects.begin(), objects.end()});
-  log_.info("context_erased", {{"context", protocol::to_string(id)}, {"objects", objects.size()}});
-  ContextView last = view(*erased);
+  release(std::move(objects));
+  log_.info("context_erased", {{"context", protocol::to_string(id)}});
   last.status = ContextStatus::cancelled;
   last.last_error = Error(ErrorCode::not_found, fmt::format("{} was deleted", protocol::to_string(id)));
   for (const auto& [number, on_event] : std::exchange(erased->subscribers, {})) {
@@ -313,15 +312,17 @@ std::shared_ptr<void> ContextService::hold(ContextId id) {
 // What membership asks
 
 std::vector<protocol::ReconcileVolume::Live> ContextService::live_objects(protocol::VolumeId volume) const {
-  std::vector<protocol::ReconcileVolume::Live> live;
+  std::map<protocol::ObjectId, std::uint64_t> hashes;  // an object may be in several contexts
   for (const auto& [id, found] : entries_) {
     if (found->is_erased) continue;
     for (const protocol::ObjectRecord& chunk : found->record.chunks) {
       for (const protocol::VolumeManifest& manifest : chunk.manifests) {
-        if (manifest.volume == volume) live.push_back({chunk.object, manifest.manifest_hash});
+        if (manifest.volume == volume) hashes[chunk.object] = manifest.manifest_hash;
       }
     }
   }
+  std::vector<protocol::ReconcileVolume::Live> live;
+  for (const auto& [object, hash] : hashes) live.push_back({object, hash});
   return live;
 }
 
@@ -380,9 +381,10 @@ ContextService::Entry& ContextService::add_entry(ContextRecord record) {
   auto added = std::make_unique<Entry>();
   added->computed_before = record.computed_before;
   added->given = record;
-  added->record = std::move(record);
   added->last_used_ms = loop_.unix_ms();
-  return *(entries_[added->record.id] = std::move(added));
+  Entry& entry = *(entries_[record.id] = std::move(added));
+  set_durable(entry, std::move(record));
+  return entry;
 }
 
 std::optional<Error> ContextService::find_obstacle(const Entry& entry) const {
@@ -424,6 +426,7 @@ ContextView ContextService::view(const Entry& entry) const {
   view.parameters = record.parameters;
   view.source_bytes = record.source_bytes;
   view.chunks_repaired = record.chunks_repaired;
+  view.shared_tokens = std::min(record.shared_tokens, record.description.token_count);  // more, after repairs
   view.last_error = record.last_error;
   view.absent_volumes = absent_volumes(entry);
   if (!view.last_error && !is_final(record.status)) view.last_error = entry.blocked;
@@ -494,7 +497,7 @@ void ContextService::submit(Entry& entry, CatalogueBatch batch, Catalogue::Kind 
         if (error) {
           log_.error("catalogue_not_written", {{"context", protocol::to_string(id)}, {"error", error->message()}});
         } else {
-          found->second->record = snapshot;
+          set_durable(*found->second, snapshot);
         }
         then(error);
         if (Entry* changed = this->entry(id)) {

@@ -8,6 +8,8 @@
 //      client waiting for them go before documents, and repairs before both.
 //   3. Each attempt at a chunk has an object id of its own. What comes of an attempt that is not the present one is
 //      erased, never named.
+//   4. A chunk that another context has committed under the same key (prefix_keys.h) is listed, not computed. How many
+//      contexts list an object is stored nowhere: one that a change took off a list is erased if it is on no other.
 //
 // Threads: the event loop.
 #pragma once
@@ -18,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -115,6 +118,22 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   void finish_erase(ContextId id, const std::function<void(std::optional<protocol::Error>)>& done);
   void erase_objects(std::vector<protocol::ObjectId> objects);
 
+  // context_sharing.cpp
+  struct Shared {  // chunks that became listed together
+    std::vector<std::uint32_t> chunks;
+    std::uint64_t tokens = 0;
+  };
+  void set_durable(Entry& entry, ContextRecord durable);
+  void forget_prefix(const PrefixKey& key, ContextId id);
+  const protocol::ObjectRecord* find_shared(const ContextRecord& wanting, std::uint32_t chunk) const;
+  // Lists the chunks that come next as far as others have them. The batch is to be submitted if there were any.
+  Shared share_prefix(Entry& entry, CatalogueBatch& batch);
+  void on_shared(ContextId id, const Shared& shared);
+  void take_back(Entry& entry, const Shared& shared);
+  void pump_sharing();
+  void release(std::vector<protocol::ObjectId> objects);
+  std::uint64_t most_shared_bytes() const;
+
   // context_work.cpp
   void pump();
   void pump_tokenizing();
@@ -129,6 +148,7 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   void on_progress(const protocol::ChunkProgress& progress);
   void on_committed(const protocol::ChunkCommitted& committed);
   void on_recorded(ContextId id, std::uint32_t chunk_index, const std::optional<protocol::Error>& error);
+  void note_completed(Entry& entry);
   void on_failed(const protocol::ComputeFailed& failed);
   void on_damaged(const protocol::ChunkDamaged& damaged);
   void retry_later(Entry& entry);
@@ -143,6 +163,7 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   Log& log_;
   std::function<void(ContextId)> on_changed_;
   std::map<ContextId, std::unique_ptr<Entry>> entries_;
+  std::map<PrefixKey, std::set<ContextId>> prefixes_;  // which contexts have a chunk durably, by its key
   std::optional<ContextId> tokenizing_;
   std::unique_ptr<TokenizeJob> job_;
   std::optional<Attempt> attempt_;

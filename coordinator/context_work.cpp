@@ -40,6 +40,7 @@ bool is_final(ErrorCode code) {
 void ContextService::pump() {
   if (!group_.is_ready()) return;
   pump_tokenizing();
+  pump_sharing();
   pump_computing();
 }
 
@@ -69,6 +70,7 @@ void ContextService::start_tokenizing(Entry& entry) {
   input.system = entry.given.description.system;
   input.attention = entry.given.description.attention;
   input.capacity = capacity();
+  input.capacity.bytes_free += most_shared_bytes();
   input.vocabulary = group_.model().vocabulary;
   job_ = std::make_unique<TokenizeJob>(
       loop_, texts_, catalogue_, std::move(input),
@@ -95,22 +97,30 @@ void ContextService::on_tokenized(ContextId id, const std::optional<Error>& erro
   given.parameters.retrieval =
       plan_retrieval(given.description.attention, document.token_count, group_.model().context_length);
   given.chunks.assign(protocol::chunk_count(document.token_count), {});
-  if (const auto full = check_disk(given.chunks, document.token_count, given.parameters.retrieval, capacity())) {
-    return fail(*found, *full);
-  }
+  given.prefix_keys = document.prefixes.keys(given.parameters);
   given.status = ContextStatus::in_progress;
   CatalogueBatch batch;
+  const Shared shared = share_prefix(*found, batch);
+  if (const auto full = check_disk(given.chunks, document.token_count, given.parameters.retrieval, capacity())) {
+    take_back(*found, shared);
+    return fail(*found, *full);
+  }
   batch.put_token_ids(id, document.last_piece, document.last_ids);
   const std::filesystem::path file = detach_source(*found);
-  submit(*found, std::move(batch), Catalogue::Kind::record, [this, id, file](const std::optional<Error>& not_written) {
+  submit(*found, std::move(batch), Catalogue::Kind::record, [=, this](const std::optional<Error>& not_written) {
     Entry* tokenized = entry(id);
     if (!tokenized) return;
-    if (not_written) return fail(*tokenized, *not_written);
+    if (not_written) {
+      take_back(*tokenized, shared);
+      return fail(*tokenized, *not_written);
+    }
     std::error_code ignored;
     std::filesystem::remove(file, ignored);
     log_.info("context_tokenized", {{"context", protocol::to_string(id)},
                                     {"tokens", tokenized->record.description.token_count},
                                     {"landmark_version", tokenized->record.parameters.retrieval.landmark_version}});
+    if (!shared.chunks.empty()) on_shared(id, shared);
+    note_completed(*tokenized);
     pump();
   });
 }
@@ -237,8 +247,7 @@ void ContextService::on_recorded(ContextId id, std::uint32_t chunk_index, const 
   if (!recorded) return pump();  // erased meanwhile, and its objects with it
   recorded->chunk_tokens_computed = 0;
   if (error) {
-    erase_objects({recorded->given.chunks[chunk_index].object});
-    recorded->given.chunks[chunk_index] = {};
+    release({std::exchange(recorded->given.chunks[chunk_index], {}).object});
     return fail(*recorded, *error);
   }
   recorded->attempts = 0;
@@ -249,14 +258,18 @@ void ContextService::on_recorded(ContextId id, std::uint32_t chunk_index, const 
                                 {"chunk", chunk_index},
                                 {"tokens", tokens},
                                 {"object", recorded->record.chunks[chunk_index].object}});
-  if (recorded->record.status == ContextStatus::completed) {
-    recorded->was_completed = true;
-    recorded->last_used_ms = loop_.unix_ms();
-    log_.info("context_completed", {{"context", protocol::to_string(id)},
-                                    {"tokens", recorded->record.description.token_count},
-                                    {"compute_ms", recorded->record.compute_ms}});
-  }
+  note_completed(*recorded);
   pump();
+}
+
+void ContextService::note_completed(Entry& entry) {
+  if (entry.record.status != ContextStatus::completed) return;
+  entry.was_completed = true;
+  entry.last_used_ms = loop_.unix_ms();
+  log_.info("context_completed", {{"context", protocol::to_string(entry.record.id)},
+                                  {"tokens", entry.record.description.token_count},
+                                  {"shared_tokens", entry.record.shared_tokens},
+                                  {"compute_ms", entry.record.compute_ms}});
 }
 
 void ContextService::on_failed(const protocol::ComputeFailed& failed) {
@@ -291,7 +304,11 @@ void ContextService::on_damaged(const protocol::ChunkDamaged& damaged) {
                                {"chunk", damaged.chunk_index},
                                {"object", damaged.object},
                                {"reason", damaged.message}});
-  begin_repair(*found, damaged.chunk_index);
+  for (const auto& [id, listing] : entries_) {  // all that list it: at the same place, for what is shared is a prefix
+    const auto& chunks = listing->given.chunks;
+    const bool lists_it = damaged.chunk_index < chunks.size() && chunks[damaged.chunk_index].object == damaged.object;
+    if (lists_it && !listing->is_erased) begin_repair(*listing, damaged.chunk_index);
+  }
   pump();
 }
 
@@ -309,7 +326,7 @@ void ContextService::begin_repair(Entry& entry, std::uint32_t chunk_index) {
   CatalogueBatch batch;
   batch.erase_chunk(id, chunk_index);
   submit(entry, std::move(batch), Catalogue::Kind::record, [this, id, object](const std::optional<Error>& error) {
-    if (!error) return erase_objects({object});
+    if (!error) return release({object});
     if (Entry* damaged = this->entry(id)) fail(*damaged, *error);
   });
   on_changed_(id);

@@ -48,6 +48,7 @@ struct ContextView {
   std::uint64_t window_savings = 0;  // bytes that they do not take because layers slide
   std::uint64_t chunks_committed = 0;
   std::uint64_t chunks_repaired = 0;
+  std::uint64_t shared_tokens = 0;          // not computed for it: other contexts had them
   bool numerics_changed = false;            // its numerics id is not the running one
   std::vector<std::string> absent_volumes;  // hex ids of volumes it needs and no rank holds
   std::optional<protocol::Error> last_error;

@@ -73,6 +73,8 @@ struct Metrics::State {
   Counter& chunks_committed = counter(registry, "rotulus_chunks_committed_total", "Chunks that became visible");
   Counter& chunks_repaired =
       counter(registry, "rotulus_chunks_repaired_total", "Damaged chunks that were given to be computed again");
+  Counter& shared_tokens = counter(registry, "rotulus_context_tokens_shared_total",
+                                   "Tokens of chunks that a context lists because another one had computed them");
   Counter& context_tokens = counter(registry, "rotulus_context_tokens_committed_total", "Tokens of committed chunks");
   Counter& recomputed_tokens =
       counter(registry, "rotulus_recomputed_tokens_total",
@@ -164,6 +166,10 @@ void Metrics::count_chunk_committed(std::uint64_t tokens) {
 }
 void Metrics::count_chunk_repaired() {
   state_->chunks_repaired.Increment();
+}
+
+void Metrics::add_shared_tokens(std::uint64_t tokens) {
+  state_->shared_tokens.Increment(static_cast<double>(tokens));
 }
 
 void Metrics::add_worker_stats(const protocol::WorkerStats& before, const protocol::WorkerStats& now) {

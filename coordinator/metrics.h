@@ -49,6 +49,7 @@ class Metrics final {
   void count_worker_group_lost();
   void count_chunk_committed(std::uint64_t tokens);
   void count_chunk_repaired();
+  void add_shared_tokens(std::uint64_t tokens);  // listed in a context, not computed for it
   // What a rank did since it reported last on the same connection.
   void add_worker_stats(const protocol::WorkerStats& before, const protocol::WorkerStats& now);
 

@@ -73,6 +73,10 @@ std::pair<ContextRecord, std::vector<protocol::TokenId>> CatalogueRebuild::resto
                     "are lost; submit the document again",
                     chunks_complete, record.chunks.size(), tokens_lost, tokens));
     ids.clear();
+  } else {
+    PrefixChain prefixes;
+    prefixes.append(ids);
+    record.prefix_keys = prefixes.keys(record.parameters);
   }
   return {std::move(record), std::move(ids)};
 }

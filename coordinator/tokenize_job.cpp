@@ -25,6 +25,7 @@ struct TokenizeJob::Run : std::enable_shared_from_this<Run> {
   std::uint64_t token_count = 0;
   std::uint32_t pieces_stored = 0;
   std::vector<TokenId> ids;  // not stored yet
+  PrefixChain prefixes;
   bool is_begun = false;
   bool is_given = false;  // the whole document is with the tokenizer
 
@@ -100,6 +101,7 @@ void TokenizeJob::Run::take_ids(const std::vector<TokenId>& found, bool is_last)
   }
   token_count += found.size();
   ids.insert(ids.end(), found.begin(), found.end());
+  prefixes.append(found);
   const bool is_counted = is_given && is_last;
   if (const auto error = check_document(input.attention, token_count, is_counted, input.capacity)) return fail(*error);
   if (!is_last) return;
@@ -152,7 +154,10 @@ void TokenizeJob::Run::fail(const Error& error) {
 
 void TokenizeJob::Run::finish() {
   const Done callback = done;
-  callback(std::nullopt, {.token_count = token_count, .last_piece = pieces_stored, .last_ids = std::move(ids)});
+  callback(std::nullopt, {.token_count = token_count,
+                          .last_piece = pieces_stored,
+                          .last_ids = std::move(ids),
+                          .prefixes = std::move(prefixes)});
 }
 
 TokenizeJob::TokenizeJob(EventLoop& loop, TextService& texts, Catalogue& catalogue, Input input, Done done)

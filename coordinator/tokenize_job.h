@@ -12,6 +12,7 @@
 #include "coordinator/catalogue.h"
 #include "coordinator/event_loop.h"
 #include "coordinator/planner.h"
+#include "coordinator/prefix_keys.h"
 #include "coordinator/text_service.h"
 
 namespace rotulus::coordinator {
@@ -21,6 +22,7 @@ struct TokenizedDocument {
   // The last piece is left to the caller, to be committed together with the count.
   std::uint32_t last_piece = 0;
   std::vector<protocol::TokenId> last_ids;
+  PrefixChain prefixes;  // of all ids
 };
 
 class TokenizeJob final {

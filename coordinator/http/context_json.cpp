@@ -60,6 +60,7 @@ std::string to_json(const ContextView& view, std::string_view model_name) {
   json.field("model", model_name);
   write_description(json, view.description);
   json.key("usage").begin_object().field("total_tokens", view.description.token_count);
+  json.field("shared_tokens", view.shared_tokens);
   json.key("bytes").begin_object().field("source", view.source_bytes).field("disk", view.kv_bytes);
   json.field("saved_by_windows", view.window_savings).end_object();
   json.end_object();

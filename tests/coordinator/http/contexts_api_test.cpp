@@ -43,7 +43,7 @@ TEST(ContextsApi, TakesTextAsJson) {
       answer.body,
       R"({"id":"ctx_0000000000000001","object":"context","status":"queued","phase":"tokenizing","created_at":1700000000,)"
       R"("expires_at":null,"model":"toy-model","frame":"chat","system":"be brief","display_name":"n",)"
-      R"("metadata":{"a":[1,{"b":null}]},"usage":{"total_tokens":0,"bytes":{"source":10,"disk":0,"saved_by_windows":0}},)"
+      R"("metadata":{"a":[1,{"b":null}]},"usage":{"total_tokens":0,"shared_tokens":0,"bytes":{"source":10,"disk":0,"saved_by_windows":0}},)"
       R"("progress":{"total":0,"processed":0,"committed":0,"time_ms":0,"eta_ms":null},)"
       R"("chunks":{"committed":0,"repaired":0},"parameters":{"model_fingerprint":null,"tokenizer_fingerprint":null,)"
       R"("rope":null,"kv_type":null,"block_tokens":128,"chunk_tokens":4096,"lane_count":256,"format_version":1,)"
