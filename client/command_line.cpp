@@ -28,6 +28,7 @@ struct Parser {
   ShowOptions show;
   CancelOptions cancel;
   PinOptions pin;
+  VerifyOptions verify;
   RemoveOptions remove;
 };
 
@@ -194,6 +195,10 @@ void add_others(Parser& parser) {
   add_contexts(
       add_verb(parser, "pin", "Keep contexts for good, whatever time they were given", "  rotulus pin book.txt"),
       parser.pin);
+  add_verb(parser, "verify", "Read all that is stored of contexts, mend what is damaged, and read it again",
+           "  rotulus verify\n"
+           "  rotulus verify book.txt")
+      ->add_option("contexts", parser.verify.contexts, "Ids or names of contexts [all]");
   add_contexts(add_verb(parser, "rm", "Delete contexts and free their bytes", "  rotulus rm book.txt log.txt"),
                parser.remove);
   add_verb(parser, "version", "Print the versions of this program and of the server", "  rotulus version");
@@ -218,6 +223,7 @@ decltype(CommandLine::verb) chosen_verb(const Parser& parser) {
   if (name == "show") return parser.show;
   if (name == "cancel") return parser.cancel;
   if (name == "pin") return parser.pin;
+  if (name == "verify") return parser.verify;
   if (name == "rm") return parser.remove;
   if (name == "ps") return PsOptions{};
   return VersionOptions{};

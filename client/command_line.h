@@ -16,6 +16,7 @@ struct PsOptions {};
 struct ShowOptions : ContextsOptions {};
 struct CancelOptions : ContextsOptions {};
 struct PinOptions : ContextsOptions {};
+struct VerifyOptions : ContextsOptions {};
 struct RemoveOptions : ContextsOptions {};
 struct VersionOptions {};
 
@@ -28,7 +29,7 @@ struct Notice {
 struct CommandLine {
   GlobalOptions global;
   std::variant<Notice, ServeOptions, SubmitOptions, EstimateOptions, AskOptions, SearchOptions, PsOptions, ShowOptions,
-               CancelOptions, PinOptions, RemoveOptions, VersionOptions>
+               CancelOptions, PinOptions, VerifyOptions, RemoveOptions, VersionOptions>
       verb;
 };
 

@@ -64,6 +64,7 @@ int run(const CommandLine& command_line) {
                         [&](const ShowOptions& options) { return with_session(show_contexts, options); },
                         [&](const CancelOptions& options) { return with_session(cancel_contexts, options); },
                         [&](const PinOptions& options) { return with_session(pin_contexts, options); },
+                        [&](const VerifyOptions& options) { return with_session(verify_contexts, options); },
                         [&](const RemoveOptions& options) { return with_session(remove_contexts, options); },
                         [&](const VersionOptions&) { return with_session(print_version); },
                     },

@@ -88,7 +88,7 @@ struct SearchOptions {
   AttentionOptions attention;
 };
 
-// For show, cancel, pin and rm.
+// For show, cancel, pin, verify and rm.
 struct ContextsOptions {
   std::vector<std::string> contexts;
 };

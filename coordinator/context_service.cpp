@@ -68,7 +68,8 @@ ContextService::ContextService(EventLoop& loop, ContextServiceConfig config, Cat
       texts_(texts),
       metrics_(metrics),
       log_(log),
-      on_changed_([](ContextId) {}) {
+      on_changed_([](ContextId) {}),
+      verifier_(group, owner_of_verifier()) {
   std::vector<ContextId> abandoned;
   std::vector<std::filesystem::path> needed;
   for (ContextRecord& record : catalogue_.take_contexts()) {
@@ -205,6 +206,12 @@ void ContextService::pin(ContextId id, std::function<void(std::optional<Error>, 
   });
 }
 
+ContextView ContextService::verify(ContextId id) {
+  if (!entry(id)) throw not_found(id);
+  verifier_.begin(id);
+  return view(*entry(id));
+}
+
 void ContextService::erase(ContextId id, std::function<void(std::optional<Error>)> done) {
   Entry* found = entry(id);
   if (!found) return loop_.post([done = std::move(done), id] { done(not_found(id)); });
@@ -230,6 +237,7 @@ void ContextService::finish_erase(ContextId id, const std::function<void(std::op
   }
   set_durable(*entries_.at(id), {.id = id});
   const auto erased = std::move(entries_.extract(id).mapped());
+  verifier_.forget(id);
   remove_file(detach_source(*erased));
   release(std::move(objects));
   log_.info("context_erased", {{"context", protocol::to_string(id)}});
@@ -428,6 +436,10 @@ ContextView ContextService::view(const Entry& entry) const {
   view.chunks_repaired = record.chunks_repaired;
   view.shared_tokens = std::min(record.shared_tokens, record.description.token_count);  // more, after repairs
   view.last_error = record.last_error;
+  view.verification = verifier_.view(record.id);
+  if (view.verification && view.verification->chunks_damaged > 0) {
+    view.verification->is_mending = !is_final(entry.given.status) || entry.given.status != record.status;
+  }
   view.absent_volumes = absent_volumes(entry);
   if (!view.last_error && !is_final(record.status)) view.last_error = entry.blocked;
   if (!view.last_error && !is_final(record.status)) view.last_error = find_obstacle(entry);

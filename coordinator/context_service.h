@@ -35,6 +35,7 @@
 #include "coordinator/planner.h"
 #include "coordinator/text_service.h"
 #include "coordinator/tokenize_job.h"
+#include "coordinator/verifier.h"
 #include "coordinator/worker_group.h"
 
 namespace rotulus::coordinator {
@@ -65,6 +66,7 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   ContextEstimate estimate(std::uint64_t tokens, protocol::AttentionMode asked) const override;
   ContextView cancel(ContextId id) override;
   void pin(ContextId id, std::function<void(std::optional<protocol::Error>, ContextView)> done) override;
+  ContextView verify(ContextId id) override;
   void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) override;
   std::shared_ptr<void> subscribe(ContextId id, std::function<void(const ContextEvent&)> on_event) override;
 
@@ -153,6 +155,7 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   void on_damaged(const protocol::ChunkDamaged& damaged);
   void retry_later(Entry& entry);
   void begin_repair(Entry& entry, std::uint32_t chunk_index);
+  Verifier::Owner owner_of_verifier();
 
   EventLoop& loop_;
   const ContextServiceConfig config_;
@@ -167,6 +170,7 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   std::optional<ContextId> tokenizing_;
   std::unique_ptr<TokenizeJob> job_;
   std::optional<Attempt> attempt_;
+  Verifier verifier_;
   CostModel costs_;                           // of the present group
   std::vector<protocol::ObjectId> to_erase_;  // when a group is ready
   bool is_draining_ = false;

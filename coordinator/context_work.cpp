@@ -197,6 +197,24 @@ void ContextService::on_message(const protocol::Message& message) {
   if (const auto* committed = std::get_if<protocol::ChunkCommitted>(&message)) return on_committed(*committed);
   if (const auto* failed = std::get_if<protocol::ComputeFailed>(&message)) return on_failed(*failed);
   if (const auto* damaged = std::get_if<protocol::ChunkDamaged>(&message)) return on_damaged(*damaged);
+  if (const auto* verified = std::get_if<protocol::ObjectVerified>(&message)) return verifier_.on_verified(*verified);
+}
+
+Verifier::Owner ContextService::owner_of_verifier() {
+  return {.chunks =
+              [this](ContextId id) {
+                const Entry* found = entry(id);
+                return found ? &found->given.chunks : nullptr;
+              },
+          .on_damaged = [this](const protocol::ChunkDamaged& damaged) { on_damaged(damaged); },
+          .on_finished =
+              [this](ContextId id, const VerificationView& view) {
+                log_.info("context_verified", {{"context", protocol::to_string(id)},
+                                               {"chunks", view.chunks_read},
+                                               {"blocks_verified", view.blocks_verified},
+                                               {"blocks_damaged", view.blocks_damaged},
+                                               {"reason", view.error ? view.error->message() : std::string()}});
+              }};
 }
 
 void ContextService::on_progress(const protocol::ChunkProgress& progress) {
@@ -352,9 +370,11 @@ void ContextService::on_group_ready() {
     }
   }
   pump();
+  verifier_.on_group_ready();
 }
 
 void ContextService::on_group_lost(const std::string&) {
+  verifier_.on_group_lost();
   job_.reset();
   if (Entry* waiting = tokenizing_ ? entry(*tokenizing_) : nullptr) {
     tokenizing_.reset();

@@ -36,6 +36,18 @@ struct ContextProgress {
   std::int64_t eta_ms = -1;     // -1: not known yet
 };
 
+// A reading of all that is stored of a context.
+struct VerificationView {
+  bool is_running = true;
+  bool is_mending = false;  // it has read everything; what was damaged is being computed again
+  std::uint64_t chunks_total = 0;
+  std::uint64_t chunks_read = 0;
+  std::uint64_t chunks_damaged = 0;  // and given to be computed again
+  std::uint64_t blocks_verified = 0;
+  std::uint64_t blocks_damaged = 0;
+  std::optional<protocol::Error> error;  // why it did not come to its end
+};
+
 struct ContextView {
   ContextId id;
   ContextStatus status = ContextStatus::queued;
@@ -52,6 +64,7 @@ struct ContextView {
   bool numerics_changed = false;            // its numerics id is not the running one
   std::vector<std::string> absent_volumes;  // hex ids of volumes it needs and no rank holds
   std::optional<protocol::Error> last_error;
+  std::optional<VerificationView> verification;  // the present or the last, since the coordinator started
 };
 
 // What a new context is made of. `description.token_count` and times are filled in here.
@@ -95,6 +108,9 @@ class Contexts {
   virtual ContextView cancel(ContextId id) = 0;  // throws Error{not_found}; a finished one is returned as it is
   // It never expires, whatever was said before. Durable when `done` is called with the view (or {not_found}).
   virtual void pin(ContextId id, std::function<void(std::optional<protocol::Error>, ContextView)> done) = 0;
+  // Begins to read all that is stored of it, beside everything else; a reading that is under way goes on. What is
+  // damaged is computed again. Its progress is in the views. Throws Error{not_found}.
+  virtual ContextView verify(ContextId id) = 0;
   // Erased from the catalogue when `done` is called; its bytes are gone from the volumes held. {not_found} otherwise.
   virtual void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) = 0;
 

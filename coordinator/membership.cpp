@@ -323,7 +323,8 @@ void Membership::on_message(std::uint32_t number, const Message& message) {
   if (const auto* reconciled = std::get_if<protocol::VolumeReconciled>(&message)) {
     return on_reconciled(number, *reconciled);
   }
-  if (number != 0 || phase_ != Phase::ready) return;
+  const bool is_of_any_rank = std::holds_alternative<protocol::ObjectVerified>(message);
+  if ((number != 0 && !is_of_any_rank) || phase_ != Phase::ready) return;
   for (GroupListener* listener : listeners_) listener->on_message(message);
 }
 
@@ -479,6 +480,15 @@ void Membership::send_work(const Message& message) {
 void Membership::send_all(const Message& message) {
   if (!is_ready()) return;
   for (auto& [number, rank] : ranks_) rank.client->send(message);
+}
+
+void Membership::send_to_holder(protocol::VolumeId volume, const Message& message) {
+  if (phase_ != Phase::ready) return;
+  for (auto& [number, rank] : ranks_) {
+    const auto& held = rank.hello.volumes;
+    const auto is_it = [&](const protocol::VolumeState& state) { return state.volume == volume; };
+    if (std::any_of(held.begin(), held.end(), is_it)) return rank.client->send(message);
+  }
 }
 
 bool Membership::has_room() const {

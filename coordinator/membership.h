@@ -78,6 +78,7 @@ class Membership final : public WorkerGroup {
   void send_text(const protocol::Message& message) override;
   void send_work(const protocol::Message& message) override;
   void send_all(const protocol::Message& message) override;
+  void send_to_holder(protocol::VolumeId volume, const protocol::Message& message) override;
   bool has_room() const override;
 
   std::vector<RankView> ranks() const;

@@ -28,6 +28,8 @@ class WorkerGroup {
   virtual void send_text(const protocol::Message& message) = 0;  // to rank 0, beside the steps
   virtual void send_work(const protocol::Message& message) = 0;  // to rank 0, after a Wake to all others
   virtual void send_all(const protocol::Message& message) = 0;
+  virtual void send_to_holder(protocol::VolumeId volume,
+                              const protocol::Message& message) = 0;  // to the one that holds it
   // Whether a producer of many messages may go on; on_room() tells when it may again.
   virtual bool has_room() const = 0;
 };
@@ -38,7 +40,7 @@ class GroupListener {
   virtual ~GroupListener() = default;
   virtual void on_group_ready() {}
   virtual void on_group_lost(const std::string&) {}
-  virtual void on_message(const protocol::Message&) {}  // from rank 0: text and work
+  virtual void on_message(const protocol::Message&) {}  // from rank 0: text and work; from any: ObjectVerified
   virtual void on_room() {}
 };
 

@@ -389,6 +389,15 @@ ReconcileResult KvStore::reconcile(VolumeId id, protocol::StoreId store, std::ui
   return result;
 }
 
+Verification KvStore::verify(VolumeId id, ObjectId object, std::uint64_t manifest_hash) const {
+  const Verification seen =
+      verify_object(find_volume(state_->volumes, id), {.volume = id, .object = object, .manifest_hash = manifest_hash},
+                    {.format = state_->format, .layers = state_->config.layers});
+  state_->blocks_verified += seen.blocks_verified;
+  state_->blocks_corrupt += seen.blocks_damaged;
+  return seen;
+}
+
 std::vector<std::pair<protocol::ManifestRecord, std::uint64_t>> KvStore::manifests(VolumeId id) const {
   const Volume& volume = find_volume(state_->volumes, id);
   std::vector<std::pair<protocol::ManifestRecord, std::uint64_t>> manifests;

@@ -14,7 +14,7 @@
 //   4. Nothing is erased on a volume before reconcile() has accepted the catalogue for it.
 //
 // Threads: one thread calls (the rank's engine); reconcile, manifests, erase, volumes and stats may be called by one
-// other thread at the same time. Background threads are the store's own.
+// other thread at the same time, verify by any. Background threads are the store's own.
 #pragma once
 
 #include <chrono>
@@ -28,6 +28,7 @@
 
 #include "kernels/kv_format.h"
 #include "memory_store/kv_block.h"
+#include "memory_store/verification.h"
 #include "protocol/ids.h"
 #include "protocol/limits.h"
 #include "protocol/messages.h"
@@ -122,6 +123,9 @@ class KvStore final {
   // Throws Error{conflict} and touches nothing if the volume belongs to another store or saw a later sequence.
   ReconcileResult reconcile(VolumeId volume, protocol::StoreId store, std::uint64_t catalogue_sequence,
                             std::span<const protocol::ReconcileVolume::Live> live);
+  // What a volume has of an object, read from the disk block by block and compared with what was written; host memory
+  // is neither asked nor filled. From any thread. Throws Error{unavailable} if the volume is not held or closed.
+  Verification verify(VolumeId volume, ObjectId object, std::uint64_t manifest_hash) const;
   // Every readable manifest record of a volume with its hash.
   std::vector<std::pair<protocol::ManifestRecord, std::uint64_t>> manifests(VolumeId volume) const;
   // Erases objects from all volumes that were reconciled and from host memory, and gives the bytes back to the disk.

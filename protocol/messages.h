@@ -22,7 +22,7 @@
 
 namespace rotulus::protocol {
 
-inline constexpr std::uint32_t kProtocolVersion = 2;
+inline constexpr std::uint32_t kProtocolVersion = 3;
 inline constexpr std::uint32_t kStoreFormatVersion = 1;
 inline constexpr std::uint32_t kLandmarkVersion = 1;
 
@@ -156,7 +156,9 @@ struct WorkerStats {
   std::uint64_t blocks_verified = 0;
   std::uint64_t blocks_corrupt = 0;
   std::uint64_t blocks_evicted = 0;
-  std::uint64_t tokens_prefilled = 0;  // rows of the forward pass, this rank's
+  std::uint64_t prefetched_used = 0;    // blocks that were read before they were asked for, and then were
+  std::uint64_t prefetched_unused = 0;  // left host memory without being asked for
+  std::uint64_t tokens_prefilled = 0;   // rows of the forward pass, this rank's
   std::uint64_t tokens_decoded = 0;
   std::uint64_t tokens_recomputed = 0;  // of those: had been computed before
   std::uint64_t steps = 0;
@@ -311,6 +313,22 @@ struct ManifestPage {
   std::vector<std::uint64_t> hashes;  // one per record
   bool is_last = false;
   bool operator==(const ManifestPage&) const = default;
+};
+// Reads what a volume has of an object as it lies on the disk, and compares it with what was written. One at a time for
+// each volume, beside everything else.
+struct VerifyObject {
+  VolumeId volume;
+  ObjectId object;
+  std::uint64_t manifest_hash = 0;  // as the catalogue names it
+  bool operator==(const VerifyObject&) const = default;
+};
+struct ObjectVerified {
+  VolumeId volume;
+  ObjectId object;
+  std::uint64_t blocks_verified = 0;   // as they were written
+  std::uint64_t blocks_damaged = 0;    // absent, or not as they were written; a damaged manifest record counts as one
+  std::optional<std::string> failure;  // why it could not be told
+  bool operator==(const ObjectVerified&) const = default;
 };
 struct EraseObjects {  // to every rank, after the catalogue's batch was synced
   std::vector<ObjectId> objects;
@@ -483,10 +501,11 @@ struct AnswerFailed {
 };
 
 // Append only: the alternative's index is its number on the wire.
-using Message = std::variant<Challenge, Hello, Welcome, Refusal, Ping, Pong, Wake, Drain, ReconcileVolume,
-                             VolumeReconciled, ListManifests, ManifestPage, EraseObjects, TokenizeDocument, EncodeText,
-                             EncodedText, DecodeTokens, RenderTemplate, DecodedText, OpenContext, ContextTokens,
-                             CloseContext, ComputeChunk, CancelCompute, ChunkProgress, ChunkCommitted, ComputeFailed,
-                             ChunkDamaged, StartAnswer, CancelAnswer, AnswerToken, AnswerFinished, AnswerFailed>;
+using Message =
+    std::variant<Challenge, Hello, Welcome, Refusal, Ping, Pong, Wake, Drain, ReconcileVolume, VolumeReconciled,
+                 ListManifests, ManifestPage, EraseObjects, TokenizeDocument, EncodeText, EncodedText, DecodeTokens,
+                 RenderTemplate, DecodedText, OpenContext, ContextTokens, CloseContext, ComputeChunk, CancelCompute,
+                 ChunkProgress, ChunkCommitted, ComputeFailed, ChunkDamaged, StartAnswer, CancelAnswer, AnswerToken,
+                 AnswerFinished, AnswerFailed, VerifyObject, ObjectVerified>;
 
 }  // namespace rotulus::protocol

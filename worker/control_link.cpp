@@ -54,6 +54,8 @@ constexpr bool is_text =
 template <typename T>
 constexpr bool is_volume = is_one_of<T, protocol::ReconcileVolume, protocol::ListManifests, protocol::EraseObjects>;
 template <typename T>
+constexpr bool is_verify = is_one_of<T, protocol::VerifyObject>;
+template <typename T>
 constexpr bool is_work =
     is_one_of<T, protocol::OpenContext, protocol::ContextTokens, protocol::CloseContext, protocol::ComputeChunk,
               protocol::CancelCompute, protocol::StartAnswer, protocol::CancelAnswer>;
@@ -124,6 +126,7 @@ struct ControlLink::State {
 
   std::unique_ptr<ServiceQueue> texts;
   std::unique_ptr<ServiceQueue> volumes;
+  std::unique_ptr<ServiceQueue> verifications;
   std::jthread thread;  // runs io; last, since it uses all the others
 };
 
@@ -261,9 +264,9 @@ void ControlLink::State::dispatch(Received received) {
     using T = std::decay_t<decltype(message)>;
     if constexpr (std::is_same_v<T, protocol::Ping>) return answer(message);
     const std::lock_guard lock(mutex);
-    if constexpr (is_text<T> || is_volume<T>) {
+    if constexpr (is_text<T> || is_volume<T> || is_verify<T>) {
       incoming_bytes += received.bytes;
-      (is_text<T> ? texts : volumes)->put(std::move(received.message), received.bytes);
+      (is_text<T> ? texts : is_volume<T> ? volumes : verifications)->put(std::move(received.message), received.bytes);
     } else if constexpr (is_work<T>) {
       expect(hello.rank == 0);
       incoming_bytes += received.bytes;
@@ -361,6 +364,7 @@ ControlLink::~ControlLink() {
   // The handlers first: what they still say is sent.
   if (state.texts) state.texts->stop();
   if (state.volumes) state.volumes->stop();
+  if (state.verifications) state.verifications->stop();
   {
     std::unique_lock lock(state.mutex);
     state.is_closing = true;
@@ -380,6 +384,7 @@ protocol::Welcome ControlLink::connect() {
   };
   state.texts = std::make_unique<ServiceQueue>(state.handlers.on_text, on_handled, on_error);
   state.volumes = std::make_unique<ServiceQueue>(state.handlers.on_volume, on_handled, on_error);
+  state.verifications = std::make_unique<ServiceQueue>(state.handlers.on_verify, on_handled, on_error);
   state.thread = std::jthread([&state] { state.io.run(); });
 
   const protocol::Welcome welcome = asio::co_spawn(state.io, state.open(), asio::use_future).get();

@@ -1,10 +1,18 @@
 #include "worker/volume_service.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "protocol/codec.h"
 #include "protocol/error.h"
 #include "protocol/limits.h"
 
 namespace rotulus::worker {
+namespace {
+
+constexpr int kLowPriority = 15;  // a nice value
+
+}  // namespace
 
 void VolumeService::handle(const protocol::Message& message) {
   if (const auto* piece = std::get_if<protocol::ReconcileVolume>(&message)) reconcile(*piece);
@@ -18,6 +26,20 @@ void VolumeService::erase(const protocol::EraseObjects& request) {
   } catch (const protocol::Error& error) {
     warn_(error.message());
   }
+}
+
+void VolumeService::verify(const protocol::Message& message) {
+  const auto& request = std::get<protocol::VerifyObject>(message);
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowPriority);  // on Linux, of the thread
+  protocol::ObjectVerified reply{.volume = request.volume, .object = request.object};
+  try {
+    const auto seen = store_.verify(request.volume, request.object, request.manifest_hash);
+    reply.blocks_verified = seen.blocks_verified;
+    reply.blocks_damaged = seen.blocks_damaged;
+  } catch (const protocol::Error& error) {
+    reply.failure = error.message();
+  }
+  reply_(std::move(reply));
 }
 
 void VolumeService::reconcile(const protocol::ReconcileVolume& piece) {

@@ -1,6 +1,8 @@
-// Answers the coordinator's messages about volumes (ReconcileVolume, ListManifests, EraseObjects), beside the steps.
+// Answers the coordinator's messages about volumes (ReconcileVolume, ListManifests, EraseObjects, VerifyObject), beside
+// the steps.
 //
-// Threads: the control link's service thread; KvStore allows one such beside the engine.
+// Threads: the control link's volume thread, since KvStore allows one such beside the engine; verify() its verify
+// thread.
 #pragma once
 
 #include <functional>
@@ -23,6 +25,8 @@ class VolumeService final {
 
   // Failures are replies (VolumeReconciled::refused, an empty last page) or warnings, never exceptions.
   void handle(const protocol::Message& message);
+  // VerifyObject. Gives its thread a low priority for good: it gets what the steps leave.
+  void verify(const protocol::Message& message);
 
  private:
   void reconcile(const protocol::ReconcileVolume& piece);

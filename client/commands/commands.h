@@ -4,6 +4,7 @@
 // context that ends as failed). What goes wrong on the way is thrown as protocol::Error.
 #pragma once
 
+#include "client/api/context_summary.h"
 #include "client/api/http_client.h"
 #include "client/options.h"
 #include "client/output.h"
@@ -29,11 +30,16 @@ int list_contexts(Session& session);
 int show_contexts(Session& session, const ContextsOptions& options);
 int cancel_contexts(Session& session, const ContextsOptions& options);
 int pin_contexts(Session& session, const ContextsOptions& options);
+// Returns 1 where something could not be read, or is still damaged after it was mended. No contexts: all of them.
+int verify_contexts(Session& session, const ContextsOptions& options);
 int remove_contexts(Session& session, const ContextsOptions& options);
 int print_version(Session& session);
 
 // A question as it was given, or standard input for "-".
 std::string read_question(const std::string& question);
+
+// All contexts, newest first.
+std::vector<ContextSummary> load_contexts(Session& session);
 
 // The id of the context that `id_or_name` means: an id as it is; else the newest context of that name. Throws
 // Error{not_found} where there is none.

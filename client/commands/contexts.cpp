@@ -15,19 +15,6 @@ using protocol::ErrorCode;
 
 constexpr int kPageContexts = 100;
 
-// All contexts, newest first, and the page objects they came in.
-std::vector<ContextSummary> load_contexts(Session& session) {
-  std::vector<ContextSummary> contexts;
-  std::string after;
-  for (;;) {
-    std::string target = fmt::format("/v1/contexts?limit={}{}", kPageContexts, after.empty() ? "" : "&after=" + after);
-    ContextPage page = parse_context_page(session.http.send({.target = target}));
-    contexts.insert(contexts.end(), page.contexts.begin(), page.contexts.end());
-    if (!page.has_more || page.contexts.empty()) return contexts;
-    after = page.contexts.back().id;
-  }
-}
-
 std::string describe_progress(const ContextSummary& context) {
   if (context.status == "completed") return "100 %";
   if (context.total_tokens == 0) return context.phase.empty() ? "-" : context.phase;
@@ -71,6 +58,18 @@ std::string describe_fields(const boost::json::object& object, const std::string
 
 Session open_session(const GlobalOptions& options) {
   return {options, HttpClient(parse_url(options.url), options.api_key), ResultFile(options.output_file)};
+}
+
+std::vector<ContextSummary> load_contexts(Session& session) {
+  std::vector<ContextSummary> contexts;
+  std::string after;
+  for (;;) {
+    std::string target = fmt::format("/v1/contexts?limit={}{}", kPageContexts, after.empty() ? "" : "&after=" + after);
+    ContextPage page = parse_context_page(session.http.send({.target = target}));
+    contexts.insert(contexts.end(), page.contexts.begin(), page.contexts.end());
+    if (!page.has_more || page.contexts.empty()) return contexts;
+    after = page.contexts.back().id;
+  }
 }
 
 std::string find_context(Session& session, const std::string& id_or_name) {

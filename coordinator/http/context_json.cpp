@@ -49,6 +49,34 @@ void write_times(JsonWriter& json, const protocol::ContextDescription& descripti
   }
 }
 
+void write_error(JsonWriter& json, const std::optional<protocol::Error>& error) {
+  if (!error) {
+    json.null();
+    return;
+  }
+  json.begin_object().field("code", protocol::to_string(error->code())).field("message", error->message());
+  json.end_object();
+}
+
+void write_verification(JsonWriter& json, const std::optional<VerificationView>& verification) {
+  json.key("verification");
+  if (!verification) {
+    json.null();
+    return;
+  }
+  std::string_view status = verification->error ? "failed" : "completed";
+  if (verification->is_mending) status = "mending";
+  if (verification->is_running) status = "in_progress";
+  json.begin_object().field("status", status);
+  json.key("chunks").begin_object();
+  json.field("total", verification->chunks_total).field("read", verification->chunks_read);
+  json.field("damaged", verification->chunks_damaged).end_object();
+  json.field("blocks_verified", verification->blocks_verified);
+  json.field("blocks_damaged", verification->blocks_damaged).key("error");
+  write_error(json, verification->error);
+  json.end_object();
+}
+
 }  // namespace
 
 std::string to_json(const ContextView& view, std::string_view model_name) {
@@ -76,13 +104,9 @@ std::string to_json(const ContextView& view, std::string_view model_name) {
   json.key("absent_volumes").begin_array();
   for (const std::string& volume : view.absent_volumes) json.value(volume);
   json.end_array();
+  write_verification(json, view.verification);
   json.key("last_error");
-  if (view.last_error) {
-    json.begin_object().field("code", protocol::to_string(view.last_error->code()));
-    json.field("message", view.last_error->message()).end_object();
-  } else {
-    json.null();
-  }
+  write_error(json, view.last_error);
   json.end_object();
   return json.take();
 }

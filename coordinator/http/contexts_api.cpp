@@ -97,6 +97,11 @@ Handled pin_context(const Backends& backends, Exchange&, std::string id) {
   co_return json_response(to_json(view, backends.cluster.model_name()));
 }
 
+Handled verify_context(const Backends& backends, Exchange&, std::string id) {
+  const ContextView view = backends.contexts.verify(context_id(id));
+  co_return json_response(to_json(view, backends.cluster.model_name()), 202);
+}
+
 Handled erase_context(const Backends& backends, Exchange&, std::string id) {
   Reply<std::optional<Error>> reply;
   backends.contexts.erase(context_id(id), reply.callback());
@@ -170,6 +175,7 @@ std::vector<Route> contexts_routes(const Backends& backends) {
       {.method = "DELETE", .pattern = "/v1/contexts/{id}", .handler = bind(erase_context)},
       {.method = "POST", .pattern = "/v1/contexts/{id}/cancel", .handler = bind(cancel_context)},
       {.method = "POST", .pattern = "/v1/contexts/{id}/pin", .handler = bind(pin_context)},
+      {.method = "POST", .pattern = "/v1/contexts/{id}/verify", .handler = bind(verify_context)},
       {.method = "POST", .pattern = "/v1/contexts/{id}/search", .handler = bind(search_context), .is_work = true},
       {.method = "GET", .pattern = "/v1/contexts/{id}/events", .handler = bind(follow_context)},
   };

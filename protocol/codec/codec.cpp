@@ -51,6 +51,8 @@ struct MessageWriter {
   void operator()(const protocol::AnswerToken& from) { write(to.initAnswerToken(), from); }
   void operator()(const protocol::AnswerFinished& from) { write(to.initAnswerFinished(), from); }
   void operator()(const protocol::AnswerFailed& from) { write(to.initAnswerFailed(), from); }
+  void operator()(const protocol::VerifyObject& from) { write(to.initVerifyObject(), from); }
+  void operator()(const protocol::ObjectVerified& from) { write(to.initObjectVerified(), from); }
 };
 
 Message read_message(schema::Message::Reader from) {
@@ -121,6 +123,10 @@ Message read_message(schema::Message::Reader from) {
       return read(from.getAnswerFinished());
     case schema::Message::ANSWER_FAILED:
       return read(from.getAnswerFailed());
+    case schema::Message::VERIFY_OBJECT:
+      return read(from.getVerifyObject());
+    case schema::Message::OBJECT_VERIFIED:
+      return read(from.getObjectVerified());
   }
   throw Error(ErrorCode::invalid_argument, fmt::format("message: kind {} is not known", static_cast<int>(from.which())),
               "message");

@@ -66,6 +66,10 @@ void write(ManifestPage::Builder to, const protocol::ManifestPage& from);
 protocol::ManifestPage read(ManifestPage::Reader from);
 void write(EraseObjects::Builder to, const protocol::EraseObjects& from);
 protocol::EraseObjects read(EraseObjects::Reader from);
+void write(VerifyObject::Builder to, const protocol::VerifyObject& from);
+protocol::VerifyObject read(VerifyObject::Reader from);
+void write(ObjectVerified::Builder to, const protocol::ObjectVerified& from);
+protocol::ObjectVerified read(ObjectVerified::Reader from);
 
 // text.cpp
 void write(ChatMessage::Builder to, const protocol::ChatMessage& from);

@@ -260,6 +260,8 @@ void write(WorkerStats::Builder to, const protocol::WorkerStats& from) {
   to.setTokensRecomputed(from.tokens_recomputed);
   to.setSteps(from.steps);
   to.setStepSeconds(from.step_seconds);
+  to.setPrefetchedUsed(from.prefetched_used);
+  to.setPrefetchedUnused(from.prefetched_unused);
 }
 
 protocol::WorkerStats read(WorkerStats::Reader from) {
@@ -270,6 +272,8 @@ protocol::WorkerStats read(WorkerStats::Reader from) {
           .blocks_verified = from.getBlocksVerified(),
           .blocks_corrupt = from.getBlocksCorrupt(),
           .blocks_evicted = from.getBlocksEvicted(),
+          .prefetched_used = from.getPrefetchedUsed(),
+          .prefetched_unused = from.getPrefetchedUnused(),
           .tokens_prefilled = from.getTokensPrefilled(),
           .tokens_decoded = from.getTokensDecoded(),
           .tokens_recomputed = from.getTokensRecomputed(),

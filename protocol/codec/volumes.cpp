@@ -84,4 +84,31 @@ protocol::EraseObjects read(EraseObjects::Reader from) {
   return {.objects = read_ids<ObjectId>(from.getObjects()), .catalogue_sequence = from.getCatalogueSequence()};
 }
 
+void write(VerifyObject::Builder to, const protocol::VerifyObject& from) {
+  to.setVolume(from.volume.value);
+  to.setObject(from.object.value);
+  to.setManifestHash(from.manifest_hash);
+}
+
+protocol::VerifyObject read(VerifyObject::Reader from) {
+  return {.volume = {from.getVolume()}, .object = {from.getObject()}, .manifest_hash = from.getManifestHash()};
+}
+
+void write(ObjectVerified::Builder to, const protocol::ObjectVerified& from) {
+  to.setVolume(from.volume.value);
+  to.setObject(from.object.value);
+  to.setBlocksVerified(from.blocks_verified);
+  to.setBlocksDamaged(from.blocks_damaged);
+  if (from.failure) to.getFailure().setReason(text(*from.failure));
+}
+
+protocol::ObjectVerified read(ObjectVerified::Reader from) {
+  protocol::ObjectVerified result{.volume = {from.getVolume()},
+                                  .object = {from.getObject()},
+                                  .blocks_verified = from.getBlocksVerified(),
+                                  .blocks_damaged = from.getBlocksDamaged()};
+  if (from.getFailure().isReason()) result.failure = text(from.getFailure().getReason());
+  return result;
+}
+
 }  // namespace rotulus::protocol::schema

@@ -47,5 +47,7 @@ struct Message {
     answerToken @30 :Work.AnswerToken;
     answerFinished @31 :Work.AnswerFinished;
     answerFailed @32 :Work.AnswerFailed;
+    verifyObject @33 :Volumes.VerifyObject;
+    objectVerified @34 :Volumes.ObjectVerified;
   }
 }

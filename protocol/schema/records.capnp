@@ -170,4 +170,6 @@ struct WorkerStats {
   tokensRecomputed @9 :UInt64;    # Rows of both that had been computed before.
   steps @10 :UInt64;              # Steps of the worker group.
   stepSeconds @11 :Float64;       # Their time, summed.
+  prefetchedUsed @12 :UInt64;     # Blocks read before they were asked for, and then asked for.
+  prefetchedUnused @13 :UInt64;   # Blocks read so that left host memory without being asked for.
 }

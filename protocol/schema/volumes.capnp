@@ -53,3 +53,24 @@ struct EraseObjects {
   objects @0 :List(UInt64);       # Their ids; unknown ones are fine.
   catalogueSequence @1 :UInt64;   # Of that batch.
 }
+
+struct VerifyObject {
+  # Coordinator: read what a volume has of an object as it lies on the disk, beside everything else. One at a time for
+  # each volume.
+  volume @0 :UInt64;              # Which volume.
+  object @1 :UInt64;              # Which object.
+  manifestHash @2 :UInt64;        # The hash that the catalogue has of this volume's manifest record.
+}
+
+struct ObjectVerified {
+  # Worker: answers VerifyObject.
+  volume @0 :UInt64;              # Which volume.
+  object @1 :UInt64;              # Which object.
+  blocksVerified @2 :UInt64;      # As they were written.
+  blocksDamaged @3 :UInt64;       # Absent, or not as they were written; a damaged manifest record counts as one.
+  failure :union {
+    # Whether it could be told.
+    none @4 :Void;                # It could.
+    reason @5 :Text;              # It could not, for this reason; the counts mean nothing.
+  }
+}

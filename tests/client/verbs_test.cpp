@@ -237,6 +237,33 @@ TEST_F(VerbsTest, SubmitGivesATimeToLiveAndPinTakesItBack) {
   EXPECT_TRUE(asks(server.requests().at(1), "POST /v1/contexts/ctx_1/pin "));
 }
 
+// The first pass finds damage, so there is a second.
+TEST_F(VerbsTest, VerifyWaitsUntilWhatIsDamagedIsMendedAndReadAgain) {
+  int passes = 0, polls = 0;
+  FakeServer server([&](const std::string& request) {
+    const bool begins = request.starts_with("POST");
+    passes += begins ? 1 : 0;
+    polls += begins ? 0 : 1;
+    const std::string status = begins ? "in_progress" : polls == 1 ? "mending" : "completed";
+    return http_answer(fmt::format(
+        R"({{"id":"ctx_1","status":"completed","verification":{{"status":"{}","blocks_verified":{},"blocks_damaged":{}}}}})",
+        status, passes == 1 ? 9 : 10, passes == 1 ? 1 : 0));
+  });
+  const std::string text = run(server, OutputFormat::terminal, verify_contexts, ContextsOptions{{"ctx_1"}});
+  EXPECT_EQ(text, "ctx_1 9 blocks verified, 1 damaged; computed again: 10 verified, 0 damaged\n");
+  EXPECT_EQ(exit_code_, 0);
+  EXPECT_EQ(passes, 2);
+}
+
+TEST_F(VerbsTest, VerifyFailsWhereAVolumeCannotBeRead) {
+  FakeServer server([](const std::string&) {
+    return http_answer(
+        R"({"id":"ctx_1","status":"completed","verification":{"status":"failed","error":{"message":"m"}}})");
+  });
+  Session session = open_session({.url = server.url(), .is_quiet = true});
+  EXPECT_THROW(verify_contexts(session, ContextsOptions{{"ctx_1"}}), protocol::Error);
+}
+
 TEST_F(VerbsTest, VersionIsAnAnswerWithoutAServerToo) {
   std::string url;
   FakeServer server([](const std::string&) { return http_answer(R"({"name":"rotulus","version":"9.9"})"); });

@@ -308,6 +308,53 @@ TEST_F(ContextsTest, ComputesOnlyTheChunkThatAVolumeHasLost) {
   EXPECT_EQ(group->counts().tokens_recomputed, 4096u);
 }
 
+TEST_F(ContextsTest, VerifiesEveryPartOfEveryChunkAndHasTheDamagedComputedAgain) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const ContextId id = submit(coordinator, document());
+  coordinator.wait_for(id, ContextStatus::completed);
+  std::size_t parts = 0;
+  {
+    const std::lock_guard lock(disk_.mutex);
+    for (auto& [volume, held] : disk_.volumes) parts += held.objects.size();
+    disk_.volumes[protocol::VolumeId{12}].objects.rbegin()->second.is_damaged = true;
+  }
+  const auto pass = [&] {
+    coordinator.on_loop([&](auto& c) { return c.contexts->verify(id).id; });
+    VerificationView seen;
+    EXPECT_TRUE(eventually([&] {
+      seen = coordinator.find(id)->verification.value();
+      return !seen.is_running && !seen.is_mending;
+    }));
+    return seen;
+  };
+  const VerificationView first = pass();
+  EXPECT_EQ(first.blocks_verified, parts - 1);
+  EXPECT_EQ(first.blocks_damaged, 1u);
+  EXPECT_EQ(first.chunks_damaged, 1u);
+  EXPECT_EQ(coordinator.find(id)->chunks_repaired, 1u);
+  const VerificationView second = pass();
+  EXPECT_EQ(second.blocks_verified, parts);
+  EXPECT_EQ(second.blocks_damaged, 0u);
+}
+
+TEST_F(ContextsTest, VerifiesOnWhenTheGroupIsLostAndSaysWhichVolumeIsAbsent) {
+  RunningCoordinator coordinator(directory_.path());
+  auto group = start_group(coordinator);
+  const ContextId id = submit(coordinator, document());
+  coordinator.wait_for(id, ContextStatus::completed);
+  coordinator.lose(*group);
+  coordinator.on_loop([&](auto& c) { return c.contexts->verify(id).id; });
+  EXPECT_TRUE(coordinator.find(id)->verification->is_running);
+  FakeGroupOptions options;
+  options.volumes = {{11}};
+  group = start_group(coordinator, {}, options);
+  ASSERT_TRUE(eventually([&] { return !coordinator.find(id)->verification->is_running; }));
+  const auto error = coordinator.find(id)->verification->error;
+  ASSERT_TRUE(error.has_value());
+  EXPECT_NE(error->message().find(fmt::format("{}", protocol::VolumeId{12})), std::string::npos) << error->message();
+}
+
 TEST_F(ContextsTest, TriesAFailedChunkAgainButNotForEver) {
   RunningCoordinator coordinator(directory_.path());
   const auto group = start_group(coordinator, {.fail_chunks = ErrorCode::internal});

@@ -144,6 +144,7 @@ struct FakeWorkerGroup::State {
   void handle(std::uint32_t rank, const Message& message);
   void reconcile(std::uint32_t rank, const protocol::ReconcileVolume& piece);
   void list(std::uint32_t rank, VolumeId volume);
+  void verify(std::uint32_t rank, const protocol::VerifyObject& request);
   void erase(const protocol::EraseObjects& erased);
   void send_in_parts(protocol::EncodedText whole);
   bool handle_text(const Message& message);
@@ -225,7 +226,23 @@ void FakeWorkerGroup::State::handle(std::uint32_t rank, const Message& message) 
     if (rank == 0) erase(*erased);
     return;
   }
+  if (const auto* request = std::get_if<protocol::VerifyObject>(&message)) return verify(rank, *request);
   if (!handle_text(message)) handle_work(message);
+}
+
+// An object is one block, and its manifest.
+void FakeWorkerGroup::State::verify(std::uint32_t rank, const protocol::VerifyObject& request) {
+  protocol::ObjectVerified reply{.volume = request.volume, .object = request.object};
+  if (volume_of(rank) != request.volume) reply.failure = "the volume is not held by this rank";
+  {
+    const std::lock_guard lock(disk.mutex);
+    const auto& objects = disk.volumes[request.volume].objects;
+    const auto found = objects.find(request.object);
+    const bool is_whole =
+        found != objects.end() && !found->second.is_damaged && found->second.hash == request.manifest_hash;
+    (is_whole ? reply.blocks_verified : reply.blocks_damaged) = 1;
+  }
+  send(rank, reply);
 }
 
 void FakeWorkerGroup::State::reconcile(std::uint32_t rank, const protocol::ReconcileVolume& piece) {

@@ -217,6 +217,49 @@ TEST(Damage, OfLandmarksIsFoundAndTheBlocksBesideThemAreServed) {
   EXPECT_GE(beside.right, 8 * kLayers);
 }
 
+// Every block of one object in turn is damaged in its table: verifying counts it, of its object and of no other.
+TEST(Damage, OfAnyBlockIsCountedByVerifyingTheObjectAsItLiesOnTheDisk) {
+  Pristine pristine;
+  write_closed(pristine);
+  open_store(make_config(pristine.directory / "volume", 64));  // a second life writes what was in the log into tables
+  for (const BlockAddress& address : object_of({2}, 8).all(pristine.volume)) {
+    SCOPED_TRACE(to_string(address));
+    const TemporaryDirectory copy(TemporaryDirectory::Place::memory);
+    fs::copy(pristine.directory / "volume", copy / "volume", fs::copy_options::recursive);
+    std::string payload(payload_bytes(address), '\0');
+    fill(reinterpret_cast<std::byte*>(payload.data()), address);
+    std::size_t found = 0;
+    for (const fs::path& path : files_of(copy / "volume", ".sst")) {
+      std::ifstream file(path, std::ios::binary);
+      const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+      const std::size_t at = bytes.find(payload);
+      if (at == std::string::npos) continue;
+      flip(path, (at + payload.size() / 2) * 8 + 3);
+      ++found;
+    }
+    ASSERT_EQ(found, 1u);
+    const auto store = open_store(make_config(copy / "volume", 64));
+    for (const Live& live : pristine.live) {
+      const Verification seen = store->verify(pristine.volume, live.object, live.manifest_hash);
+      EXPECT_EQ(seen.blocks_verified + seen.blocks_damaged, 2 * kOfAStripe);
+      // Small blocks share a table's block with their neighbours, and its checksum.
+      EXPECT_EQ(seen.blocks_damaged > 0, live.object == address.object);
+    }
+    EXPECT_EQ(store->stats().host_bytes_used, 0u);
+  }
+}
+
+TEST(Damage, OfAManifestOrAnObjectThatIsGoneIsCountedByVerifying) {
+  Pristine pristine;
+  write_closed(pristine);
+  const auto store = open_store(make_config(pristine.directory / "volume", 64));
+  const Live& live = pristine.live.front();
+  EXPECT_EQ(store->verify(pristine.volume, live.object, live.manifest_hash + 1), (Verification{.blocks_damaged = 1}));
+  EXPECT_EQ(store->verify(pristine.volume, {999}, 1), (Verification{.blocks_damaged = 1}));
+  EXPECT_EQ(catch_error([&] { store->verify({12345}, live.object, live.manifest_hash); }).code(),
+            protocol::ErrorCode::unavailable);
+}
+
 TEST(Damage, OfAWalCutAnywhereLosesOnlyWhatLayInTheTail) {
   Pristine pristine;
   write_killed(pristine);

@@ -8,11 +8,12 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 
 import pytest
 
-from cluster import Cluster, bible, flip_a_bit, wait_for
+from cluster import PROGRAMS, Cluster, bible, flip_a_bit, wait_for
 
 TEXT = bible("ruth1:1", "ruth4:22", 2600)  # about 700 tokens: one chunk
 LONG = bible("gen1:1", "gen9:29", 15400)   # about 4,200 tokens: two chunks
@@ -181,6 +182,45 @@ def test_a_flipped_bit_is_never_served_and_its_chunk_is_computed_again(tmp_path,
         cluster.wait_completed(context)
         assert cluster.metric("rotulus_recomputed_tokens_total") > 0
         assert cluster.context(context)["chunks"]["repaired"] >= 1
+
+
+@pytest.mark.parametrize("served", [False, True], ids=["stopped", "serving"])
+def test_verify_finds_flipped_bits_and_mends_them(served, tmp_path, undisturbed):
+    store = tmp_path / "store"
+    with Cluster(store) as cluster:
+        context = cluster.submit(LONG)
+        cluster.wait_completed(context)
+    with Cluster(store):  # a second life writes what was in the log into tables
+        pass
+    if not served:
+        flip_a_bit(store)
+    with Cluster(store) as cluster:
+        if served:
+            assert cluster.ask(context) == undisturbed["long"]  # its blocks are in memory now: the disk is read all the same
+            flip_a_bit(store)
+        seen = verify(cluster, context)
+        assert seen["blocks_damaged"] >= 1 and seen["blocks_verified"] > 0, seen
+        assert cluster.context(context)["chunks"]["repaired"] == 1
+        assert cluster.metric("rotulus_recomputed_tokens_total") > 0
+        clean = verify(cluster, context)
+        assert clean["blocks_damaged"] == 0, clean
+        assert clean["blocks_verified"] == seen["blocks_verified"] + seen["blocks_damaged"]
+        assert cluster.ask(context) == undisturbed["long"]
+        done = subprocess.run([PROGRAMS / "rotulus", "verify", "--url", f"http://127.0.0.1:{cluster.port}"],
+                              capture_output=True, text=True)
+        assert done.returncode == 0 and " 0 damaged" in done.stdout, done
+
+
+def verify(cluster, context):
+    status, answer = cluster.request("POST", f"/v1/contexts/{context}/verify")
+    assert status == 202, answer
+
+    def finished():
+        seen = cluster.context(context).get("verification")
+        return seen if seen and seen["status"] in ("completed", "failed") else None
+    seen = wait_for(finished, "the verification to end")
+    assert seen["status"] == "completed", seen
+    return seen
 
 
 def test_a_deleted_catalogue_is_rebuilt_from_the_volumes(tmp_path, undisturbed):

@@ -83,6 +83,7 @@ const std::vector<BadRequest> kBadRequests = {
     {"POST", kContexts, R"({"text":"a","ttl":315360001})", 400, "315360000"},
     {"POST", "/v1/contexts/ctx_00000000000000ab/pin", "", 404},
     {"POST", "/v1/contexts/ctx_x/pin", "", 404, "ctx_x"},
+    {"POST", "/v1/contexts/ctx_00000000000000ab/verify", "", 404},
     {"POST", kContexts, R"({"text":"a","frame":"poem"})", 400, "frame"},
     {"POST", kContexts, R"({"text":"a","frame":1})", 400, "frame"},
     {"POST", kContexts, R"({"text":"a","frame":"raw","system":"s"})", 400, "system"},

@@ -48,7 +48,7 @@ TEST(ContextsApi, TakesTextAsJson) {
       R"("chunks":{"committed":0,"repaired":0},"parameters":{"model_fingerprint":null,"tokenizer_fingerprint":null,)"
       R"("rope":null,"kv_type":null,"block_tokens":128,"chunk_tokens":4096,"lane_count":256,"format_version":1,)"
       R"("numerics_id":null},"attention":{"mode":"auto","landmark_version":0,"exact_tokens":0,"local_tokens":0},)"
-      R"("numerics_changed":false,"absent_volumes":[],"last_error":null})");
+      R"("numerics_changed":false,"absent_volumes":[],"verification":null,"last_error":null})");
   EXPECT_EQ(served.ask("GET", "/v1/contexts/ctx_0000000000000001").body, answer.body);
 }
 
@@ -223,6 +223,19 @@ TEST(ContextsApi, LimitsALifeAndPinsIt) {
   const Answer pinned = served.ask("POST", "/v1/contexts/ctx_0000000000000001/pin", "");
   EXPECT_EQ(pinned.status, 200);
   EXPECT_NE(pinned.body.find(R"("expires_at":null)"), std::string::npos) << pinned.body;
+}
+
+TEST(ContextsApi, BeginsToVerifyAndTellsHowFarItIs) {
+  Served served;
+  const Answer created = served.ask("POST", "/v1/contexts", R"({"text":"a"})");
+  EXPECT_NE(created.body.find(R"("verification":null)"), std::string::npos) << created.body;
+  const Answer begun = served.ask("POST", "/v1/contexts/ctx_0000000000000001/verify", "");
+  EXPECT_EQ(begun.status, 202);
+  const std::string verification =
+      R"("verification":{"status":"in_progress","chunks":{"total":3,"read":1,"damaged":0},)"
+      R"("blocks_verified":12,"blocks_damaged":0,"error":null})";
+  EXPECT_NE(begun.body.find(verification), std::string::npos) << begun.body;
+  EXPECT_NE(served.ask("GET", "/v1/contexts/ctx_0000000000000001").body.find(verification), std::string::npos);
 }
 
 TEST(ContextsApi, CancelsAndErases) {

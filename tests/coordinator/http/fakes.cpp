@@ -66,6 +66,14 @@ void FakeContexts::pin(ContextId id, std::function<void(std::optional<Error>, Co
   done(std::nullopt, *view);
 }
 
+ContextView FakeContexts::verify(ContextId id) {
+  auto view = find(id);
+  if (!view) throw Error(ErrorCode::not_found, fmt::format("There is no context {}.", protocol::to_string(id)));
+  view->verification = VerificationView{.chunks_total = 3, .chunks_read = 1, .blocks_verified = 12};
+  update(*view);
+  return *view;
+}
+
 void FakeContexts::erase(ContextId id, std::function<void(std::optional<Error>)> done) {
   if (views_.erase(id) == 0) {
     return done(Error(ErrorCode::not_found, fmt::format("There is no context {}.", protocol::to_string(id))));

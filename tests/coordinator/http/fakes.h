@@ -23,6 +23,7 @@ class FakeContexts final : public Contexts {
   ContextEstimate estimate(std::uint64_t tokens, protocol::AttentionMode asked) const override;
   ContextView cancel(ContextId id) override;
   void pin(ContextId id, std::function<void(std::optional<protocol::Error>, ContextView)> done) override;
+  ContextView verify(ContextId id) override;
   void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) override;
   std::shared_ptr<void> subscribe(ContextId id, std::function<void(const ContextEvent&)> on_event) override;
 
