@@ -145,6 +145,8 @@ void add_estimate(Parser& parser) {
 void add_attention(CLI::App* verb, AttentionOptions& options) {
   CLI::Option* exact =
       verb->add_flag("--exact", options.is_exact, "Attend to every token; what does not fit is refused");
+  verb->add_option("--method", options.method, "A named way to select what is read: quest, infllm, … [rotulus]")
+      ->excludes(exact);
   verb->add_option("--budget-tokens", options.budget_tokens, "Tokens to retrieve, each layer and head [2048]")
       ->excludes(exact);
   verb->add_option("--local-tokens", options.local_tokens, "Tokens before the question that are always read [512]")

@@ -61,6 +61,7 @@ struct EstimateOptions : DocumentOptions {};
 // How an answer attends to its context; what is absent is the server's choice.
 struct AttentionOptions {
   bool is_exact = false;
+  std::optional<std::string> method;
   std::optional<std::uint32_t> budget_tokens;
   std::optional<std::uint32_t> local_tokens;
 };

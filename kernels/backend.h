@@ -117,10 +117,14 @@ struct MergeTask {
   Partial into;                         // may not alias
 };
 
-// What pages promise to some query rows, from their landmarks alone (landmarks.h).
+// What pages promise to some query rows, from their landmarks alone (landmarks.h); queries and keys not rotated.
 //
-//   score(i, p) = max over the 16 tokens t of page p of  scale * <q_i, key~_t>       queries and keys not rotated
+//   sketch   score(i, p) = max over the 16 tokens t of page p of  scale * <q_i, key~_t>
+//   mean     score(i, p) = scale * <q_i, mean_p>
+//   bounds   score(i, p) = scale * sum over channels c of max(q_ic low_pc, q_ic high_pc), low and high being the least
+//            and greatest of the page's 16 sketched keys     (Quest, Tang et al. 2024, whose bounds are of true keys)
 //   lse(i, run) = ln sum over the pages p of the run of exp(score(i, p))
+enum class Landmark : std::uint8_t { sketch, mean, bounds };
 struct PageRun {
   std::uint32_t first_block = 0;  // index into ScoreTask::landmarks
   std::uint32_t block_count = 0;
@@ -130,6 +134,7 @@ struct ScoreTask {
   std::uint32_t query_heads = 0;
   std::uint32_t head_dim = 0;
   float scale = 0;
+  Landmark landmark = Landmark::sketch;
   std::size_t rows = 0;
   const float* queries = nullptr;               // [rows, query_heads, head_dim], not rotated
   std::span<const std::byte* const> landmarks;  // of complete blocks, landmark_block_bytes each
@@ -138,16 +143,27 @@ struct ScoreTask {
   float* lse = nullptr;                         // [runs, query_heads, rows]
 };
 
-// The vote of a page for a KV head: max over the rows and the query heads that share it of score - lse, the logarithm
-// of its share of the softmax over all pages.
+// The vote of a page for a KV head: over the rows and the query heads that share it, the maximum or ln sum exp of
+// score - lse, the logarithm of its share of the softmax over all pages.
+enum class VoteRule : std::uint8_t { maximum, sum };
 struct VoteTask {
+  VoteRule rule = VoteRule::maximum;
   std::uint32_t kv_heads = 0;
   std::uint32_t query_heads = 0;
   std::size_t rows = 0;
   std::size_t pages = 0;
   const float* scores = nullptr;  // as ScoreTask gives them
   const float* lse = nullptr;     // [query_heads, rows], over all pages
-  float* votes = nullptr;         // [kv_heads, pages], raised to the vote where it is higher
+  float* votes = nullptr;         // [kv_heads, pages], raised to the vote where it is higher, or by it; -inf at first
+};
+
+// sums(run, list) = ln sum over the pages p of the run of exp(values(list, p))
+struct PageSumTask {
+  std::size_t lists = 0;
+  std::size_t pages = 0;
+  const float* values = nullptr;  // [lists, pages]
+  std::span<const PageRun> runs;
+  float* sums = nullptr;  // [runs, lists]
 };
 
 class Backend {
@@ -210,6 +226,9 @@ class Backend {
   virtual void merge_sums(Stream&, std::size_t count, std::span<const LaneSpan> nodes,
                           std::span<const float* const> parts, float* into) = 0;
   virtual void vote(Stream&, const VoteTask& task) = 0;
+  virtual void sum_pages(Stream&, const PageSumTask& task) = 0;
+  // How many of the leading `logs` it takes until their exp add up to `share` of exp(total); all, where they do not.
+  virtual void count_share(Stream&, std::span<const float> logs, float total, float share, std::size_t& count) = 0;
 };
 
 // The instruction-set rows of the CPU backend, slowest first. `automatic` takes the best that this machine runs.

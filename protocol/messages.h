@@ -14,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include "protocol/attention.h"
 #include "protocol/error.h"
 #include "protocol/ids.h"
 #include "protocol/kv_cost.h"
@@ -57,7 +58,6 @@ struct ContextParameters {
 std::optional<std::string> find_conflict(const ContextParameters& stored, const ContextParameters& running);
 
 enum class Frame : std::uint8_t { chat = 0, raw = 1 };
-enum class AttentionMode : std::uint8_t { automatic = 0, exact = 1, retrieval = 2 };
 
 // What people said about a context. Kept in the catalogue, and in manifests so that a catalogue can be rebuilt.
 struct ContextDescription {
@@ -174,35 +174,6 @@ struct SamplingSpec {
   std::uint64_t seed = 0;
   std::uint32_t logprobs = 0;  // alternatives to report; the chosen token's own is always reported
   bool operator==(const SamplingSpec&) const = default;
-};
-
-// How one answer attends to its context.
-struct AttentionSpec {
-  AttentionMode mode = AttentionMode::automatic;  // automatic: exact where context and answer fit the window together
-  std::uint32_t budget_tokens =
-      2048;                          // retrieved per layer and KV head; a multiple of 16; sinks, local and tail on top
-  std::uint32_t local_tokens = 512;  // a multiple of 128
-  bool second_pass = true;           // pins the pages of the largest mass for all heads and runs the question again
-  bool wants_provenance = false;     // report evidence, also where no second pass needs the vote
-  bool operator==(const AttentionSpec&) const = default;
-};
-
-// A run of pages, and the largest softmax mass that any head gave one of them.
-struct Evidence {
-  TokenRange range;
-  float mass = 0;
-  bool operator==(const Evidence&) const = default;
-};
-
-// What an answer's attention read.
-struct AttentionReport {
-  AttentionMode mode = AttentionMode::exact;  // never automatic
-  std::uint64_t context_tokens = 0;
-  std::uint64_t attended_tokens = 0;  // of the context, by the question's last row: the most of any layer and KV head
-  std::uint32_t pinned_pages = 0;
-  bool second_pass = false;
-  std::vector<Evidence> evidence;  // best first, at most limits.h kMaxEvidence
-  bool operator==(const AttentionReport&) const = default;
 };
 
 struct TokenAlternative {

@@ -152,6 +152,8 @@ void RankEngine::lay_out_rows(const StepPlan& plan, Step& step) {
         if (attended.tail) attended.tail->cut(item.first_position - attended.tail->first_position());
         attended.retrieval = answer.retrieval.get();
         attended.votes = item.votes;
+        attended.audits = answer.plan.attention.audits;
+        attended.measures = item.ends_question && answer.plan.attention.wants_missed_mass;
         attended.is_prefill = is_prefill;
         place(answer.plan.home, {0, item.tokens.size()});
       }
@@ -194,11 +196,18 @@ void RankEngine::report_attention(const StepPlan& plan, StepReport& report) {
     protocol::AttentionReport said;
     said.mode = answer.plan.attention.mode;
     said.context_tokens = said.attended_tokens = contexts_.at(answer.plan.context).token_count;
+    for (std::uint32_t layer = 0; layer < group_.model.layers; ++layer) {
+      if (group_.model.attention_of(layer).window == 0) {
+        said.blocks_read += protocol::ceil_div(said.context_tokens, protocol::kBlockTokens);
+      }
+    }
     if (answer.retrieval) {
       said.attended_tokens = answer.retrieval->attended_tokens();
       said.pinned_pages = static_cast<std::uint32_t>(answer.retrieval->pinned_pages());
       said.second_pass = said.pinned_pages > 0;
       said.evidence = answer.retrieval->evidence();
+      said.blocks_read = answer.retrieval->blocks_read();
+      said.missed_mass = answer.retrieval->missed_mass();
     }
     report.attention.push_back({static_cast<std::uint32_t>(index), std::move(said)});
   }

@@ -228,7 +228,8 @@ std::optional<protocol::Error> Scheduler::choose_attention(const Context* contex
                       2 * protocol::kBlockTokens, config_.context_length));
     }
   }
-  const bool selects = spec.mode == AttentionMode::retrieval && Retrieval::has_candidates(spec, answer.first_position);
+  const bool selects = spec.mode == AttentionMode::retrieval && spec.budget_tokens > 0 &&
+                       Retrieval::has_candidates(spec, answer.first_position);
   answer.has_second_pass = selects && spec.second_pass;
   answer.takes_votes = context && (answer.has_second_pass || spec.wants_provenance);
   answer.report.mode = spec.mode;

@@ -106,6 +106,17 @@ void visit(Archive& archive, protocol::AttentionSpec& spec) {
   archive(spec.local_tokens);
   archive(spec.second_pass);
   archive(spec.wants_provenance);
+  archive(spec.landmark);
+  archive(spec.vote);
+  archive(spec.vote_over);
+  archive(spec.unit);
+  archive(spec.top_p);
+  archive(spec.reselect_every);
+  archive(spec.layer_stride);
+  visit(archive, spec.select_layers);
+  archive(spec.positions);
+  archive(spec.wants_missed_mass);
+  archive(spec.audits);
 }
 template <typename Archive>
 void visit(Archive& archive, PlanAnswer& answer) {
@@ -171,6 +182,15 @@ void visit(Archive& archive, protocol::Evidence& evidence) {
   archive(evidence.mass);
 }
 template <typename Archive>
+void visit(Archive& archive, protocol::MissedMass& missed) {
+  archive(missed.mean);
+  archive(missed.worst);
+  archive(missed.is_audited);
+  archive(missed.true_mean);
+  archive(missed.true_worst);
+}
+
+template <typename Archive>
 void visit(Archive& archive, StepAttentionReport& said) {
   archive(said.item);
   archive(said.report.mode);
@@ -179,6 +199,11 @@ void visit(Archive& archive, StepAttentionReport& said) {
   archive(said.report.pinned_pages);
   archive(said.report.second_pass);
   visit(archive, said.report.evidence);
+  archive(said.report.blocks_read);
+  bool is_measured = said.report.missed_mass.has_value();
+  archive(is_measured);
+  if (is_measured)
+    visit(archive, said.report.missed_mass ? *said.report.missed_mass : said.report.missed_mass.emplace());
 }
 
 template <typename Archive, typename T>

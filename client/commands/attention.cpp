@@ -13,6 +13,7 @@ namespace json = boost::json;
 
 json::object attention_of(const AttentionOptions& options) {
   json::object attention;
+  if (options.method) attention["method"] = *options.method;
   if (options.is_exact) attention["mode"] = "exact";
   if (options.budget_tokens) attention["budget_tokens"] = *options.budget_tokens;
   if (options.local_tokens) attention["local_tokens"] = *options.local_tokens;

@@ -1,17 +1,28 @@
 #include "coordinator/http/attention_form.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
 #include "protocol/limits.h"
+#include "protocol/methods.h"
 
 namespace rotulus::coordinator::http {
 namespace {
 
 using protocol::AttentionMode;
 
+// The enumerator whose word is given.
+template <typename Word, std::size_t kCount>
+Word read_word(const FieldValue& value, const std::string_view (&words)[kCount]) {
+  const auto* text = value.json().get_if<std::string>();
+  const auto* found = text ? std::find(std::begin(words), std::end(words), *text) : std::end(words);
+  if (found == std::end(words)) value.refuse(fmt::format("one of \"{}\"", fmt::join(words, "\", \"")));
+  return static_cast<Word>(found - std::begin(words));
+}
+
 AttentionMode read_mode(FieldValue value) {
-  const std::string mode = value.choice({"auto", "exact", "retrieval"});
-  return mode == "exact"       ? AttentionMode::exact
-         : mode == "retrieval" ? AttentionMode::retrieval
-                               : AttentionMode::automatic;
+  return read_word<AttentionMode>(value, protocol::kModeWords);
 }
 
 constexpr Field<AttentionMode> kContextForm[] = {
@@ -23,14 +34,37 @@ void set_mode(FieldValue value, AnswerAttention& attention) {
   attention.has_mode = true;
 }
 
+// What else the request says changes it.
+void set_method(FieldValue value, AnswerAttention& attention) {
+  const auto* name = value.json().get_if<std::string>();
+  const protocol::Method* method = name ? protocol::find_method(*name) : nullptr;
+  if (!method) {
+    std::vector<std::string_view> names;
+    for (const protocol::Method& known : protocol::methods()) names.push_back(known.name);
+    value.refuse(fmt::format("one of \"{}\"", fmt::join(names, "\", \"")));
+  }
+  const bool wants_provenance = attention.spec.wants_provenance;
+  attention.spec = method->spec;
+  attention.spec.wants_provenance = wants_provenance;
+  attention.has_mode = true;
+}
+
+std::vector<std::uint32_t> read_layers(FieldValue value) {
+  if (auto* layers = value.json().get_if<JsonValue::Integers>()) return std::move(*layers);
+  const auto* array = value.json().get_if<JsonValue::Array>();
+  if (!array || !array->empty()) value.refuse("an array of layers, counted from 0");
+  return {};
+}
+
 // The local window has a longest value too, half the model's window: known where the answer is planned.
 constexpr std::int64_t kMaxLocalTokens = 1 << 30;
 constexpr Field<AnswerAttention> kAnswerForm[] = {
+    {"method", set_method},
     {"mode", set_mode},
     {"budget_tokens",
      [](FieldValue v, AnswerAttention& a) {
-       a.spec.budget_tokens = static_cast<std::uint32_t>(
-           v.multiple(protocol::kPageTokens, protocol::kPageTokens, protocol::kMaxBudgetTokens));
+       a.spec.budget_tokens =
+           static_cast<std::uint32_t>(v.multiple(protocol::kPageTokens, 0, protocol::kMaxBudgetTokens));
      }},
     {"local_tokens",
      [](FieldValue v, AnswerAttention& a) {
@@ -38,21 +72,40 @@ constexpr Field<AnswerAttention> kAnswerForm[] = {
            static_cast<std::uint32_t>(v.multiple(protocol::kBlockTokens, protocol::kBlockTokens, kMaxLocalTokens));
      }},
     {"second_pass", [](FieldValue v, AnswerAttention& a) { a.spec.second_pass = v.flag(); }},
-    {"report", [](FieldValue v, AnswerAttention& a) { a.is_reported = v.flag(); }},
+    {"landmark",
+     [](FieldValue v, AnswerAttention& a) {
+       a.spec.landmark = read_word<protocol::PageLandmark>(v, protocol::kLandmarkWords);
+     }},
+    {"vote",
+     [](FieldValue v, AnswerAttention& a) { a.spec.vote = read_word<protocol::PageVote>(v, protocol::kVoteWords); }},
+    {"vote_over",
+     [](FieldValue v, AnswerAttention& a) {
+       a.spec.vote_over = read_word<protocol::VoteScope>(v, protocol::kScopeWords);
+     }},
+    {"unit", [](FieldValue v,
+                AnswerAttention& a) { a.spec.unit = read_word<protocol::SelectionUnit>(v, protocol::kUnitWords); }},
+    {"top_p", [](FieldValue v, AnswerAttention& a) { a.spec.top_p = static_cast<float>(v.number(0, 1)); }},
+    {"reselect_every",
+     [](FieldValue v, AnswerAttention& a) {
+       a.spec.reselect_every = static_cast<std::uint32_t>(v.integer(1, protocol::kMaxReselectEvery));
+     }},
+    {"layer_stride",
+     [](FieldValue v, AnswerAttention& a) {
+       a.spec.layer_stride = static_cast<std::uint32_t>(v.integer(1, protocol::kMaxSelectLayers));
+     }},
+    {"select_layers", [](FieldValue v, AnswerAttention& a) { a.spec.select_layers = read_layers(v); }},
+    {"positions",
+     [](FieldValue v, AnswerAttention& a) {
+       a.spec.positions = read_word<protocol::PositionPolicy>(v, protocol::kPositionWords);
+     }},
+    {"report", [](FieldValue v, AnswerAttention& a) { a.is_reported = a.spec.wants_missed_mass = v.flag(); }},
+    {"audit", [](FieldValue v, AnswerAttention& a) { a.spec.audits = v.flag(); }},
 };
 
 }  // namespace
 
 std::string_view to_string(AttentionMode mode) {
-  switch (mode) {
-    case AttentionMode::automatic:
-      return "auto";
-    case AttentionMode::exact:
-      return "exact";
-    case AttentionMode::retrieval:
-      return "retrieval";
-  }
-  return "unknown";
+  return protocol::kModeWords[static_cast<std::size_t>(mode)];
 }
 
 AttentionMode read_context_attention(FieldValue value) {
@@ -66,7 +119,10 @@ AttentionMode read_context_attention(FieldValue value) {
 void read_answer_attention(FieldValue value, AnswerAttention& attention) {
   if (value.json().get_if<std::string>()) return set_mode(value, attention);
   JsonValue::Object members = value.object();
+  std::stable_partition(members.begin(), members.end(), [](const JsonMember& m) { return m.key == "method"; });
   read_form<AnswerAttention>(members, kAnswerForm, attention);
+  if (attention.spec.audits) attention.is_reported = attention.spec.wants_missed_mass = true;
+  check(attention.spec);
 }
 
 void write_retrieval(JsonWriter& json, std::string_view mode, const protocol::RetrievalParameters& retrieval) {
@@ -81,7 +137,14 @@ std::string_view mode_of(const protocol::RetrievalParameters& retrieval) {
 void write_report(JsonWriter& json, const protocol::AttentionReport& report) {
   json.begin_object().field("mode", to_string(report.mode));
   json.field("context_tokens", report.context_tokens).field("attended_tokens", report.attended_tokens);
-  json.field("second_pass", report.second_pass).field("pinned_pages", report.pinned_pages).end_object();
+  json.field("blocks_read", report.blocks_read);
+  json.field("second_pass", report.second_pass).field("pinned_pages", report.pinned_pages);
+  if (const auto& missed = report.missed_mass) {
+    json.key("missed_mass").begin_object().field("mean", missed->mean).field("worst", missed->worst);
+    if (missed->is_audited) json.field("true_mean", missed->true_mean).field("true_worst", missed->true_worst);
+    json.end_object();
+  }
+  json.end_object();
 }
 
 void write_token_range(JsonWriter& json, protocol::TokenRange range) {

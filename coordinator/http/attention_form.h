@@ -20,13 +20,15 @@ struct AnswerAttention {
   bool has_mode = false;     // the mode was given
   bool is_reported = false;  // also where it was exact
 };
-void read_answer_attention(FieldValue value, AnswerAttention& attention);  // what is not given stays as it is
+// What is not given stays as it is, or is the method's where one is named.
+void read_answer_attention(FieldValue value, AnswerAttention& attention);
 
 // {"mode", "landmark_version", "exact_tokens", "local_tokens"}.
 void write_retrieval(JsonWriter& json, std::string_view mode, const protocol::RetrievalParameters& retrieval);
 std::string_view mode_of(const protocol::RetrievalParameters& retrieval);  // of a context whose tokens are counted
 
-// {"mode", "context_tokens", "attended_tokens", "second_pass", "pinned_pages"}.
+// {"mode", "context_tokens", "attended_tokens", "blocks_read", "second_pass", "pinned_pages"}, and where it is known
+// "missed_mass": {"mean", "worst"}, audited also "true_mean", "true_worst".
 void write_report(JsonWriter& json, const protocol::AttentionReport& report);
 // [{"token_range", "mass", "text"}], best first.
 void write_provenance(JsonWriter& json, const std::vector<Passage>& passages);

@@ -185,4 +185,12 @@ void CpuBackend::vote(Stream&, const VoteTask& task) {
   cpu::vote(machine_, task);
 }
 
+void CpuBackend::sum_pages(Stream&, const PageSumTask& task) {
+  cpu::sum_pages(machine_, task);
+}
+
+void CpuBackend::count_share(Stream&, std::span<const float> logs, float total, float share, std::size_t& count) {
+  cpu::count_share(logs, total, share, count);
+}
+
 }  // namespace rotulus::kernels::cpu

@@ -41,6 +41,8 @@ class CpuBackend final : public Backend {
   void merge_sums(Stream&, std::size_t count, std::span<const LaneSpan> nodes, std::span<const float* const> parts,
                   float* into) override;
   void vote(Stream&, const VoteTask& task) override;
+  void sum_pages(Stream&, const PageSumTask& task) override;
+  void count_share(Stream&, std::span<const float> logs, float total, float share, std::size_t& count) override;
 
  private:
   // y = activation(gate) * up, by a kernel of the table.

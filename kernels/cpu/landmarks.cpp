@@ -4,9 +4,11 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "kernels/check.h"
+#include "kernels/cpu/elementary.h"
 #include "kernels/cpu/half.h"
 #include "kernels/cpu/kv_codec.h"
 #include "kernels/cpu/lane_tree.h"
@@ -15,7 +17,8 @@ namespace rotulus::kernels::cpu {
 namespace {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
-constexpr std::size_t kBlocksPerPiece = 8;     // one KV head of so many blocks is worth handing to a thread
+constexpr std::size_t kBlocksPerPiece = 8;  // one KV head of so many blocks is worth handing to a thread
+static_assert(kBlocksPerPiece * kBlockPages == kPanelColumns);
 constexpr std::size_t kPagesPerPiece = 16384;  // row heads times pages of a piece of sums or votes
 
 // The means of the pages; `keys` become the deviations from them, as the stored means have it.
@@ -54,14 +57,84 @@ void sketch_deviations(std::size_t dim, const float* deviations, std::uint8_t* s
   }
 }
 
-// The queries of one KV head's rows, head after head, times the scale.
+// Bounds meet a query's positive channels and its negative ones apart.
+std::size_t score_depth(const ScoreTask& task) {
+  return std::size_t{task.head_dim} * (task.landmark == Landmark::bounds ? 2 : 1);
+}
+
+// The queries of one KV head's rows, head after head, times the scale: [row_heads][score_depth].
 void take_queries(const ScoreTask& task, std::uint32_t kv_head, float* queries) {
   const std::uint32_t group = task.query_heads / task.kv_heads;
+  const std::uint32_t dim = task.head_dim;
   for (std::uint32_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-    for (std::size_t row = 0; row < task.rows; ++row) {
-      const float* from = task.queries + (row * task.query_heads + h) * task.head_dim;
-      for (std::uint32_t c = 0; c < task.head_dim; ++c) *queries++ = from[c] * task.scale;
+    for (std::size_t row = 0; row < task.rows; ++row, queries += score_depth(task)) {
+      const float* from = task.queries + (row * task.query_heads + h) * dim;
+      for (std::uint32_t c = 0; c < dim; ++c) {
+        const float value = from[c] * task.scale;
+        queries[c] = task.landmark == Landmark::bounds ? std::max(value, 0.0f) : value;
+        if (task.landmark == Landmark::bounds) queries[dim + c] = std::min(value, 0.0f);
+      }
     }
+  }
+}
+
+// The least and the greatest of the 16 codes of a word.
+std::pair<std::uint32_t, std::uint32_t> code_bounds(std::uint32_t word) {
+  const std::uint32_t low = word & 0x55555555u;
+  const std::uint32_t high = word >> 1 & 0x55555555u;
+  const bool has[4] = {(~low & ~high & 0x55555555u) != 0, (low & ~high) != 0, (~low & high) != 0, (low & high) != 0};
+  return {has[0] ? 0 : has[1] ? 1 : has[2] ? 2 : 3, has[3] ? 3 : has[2] ? 2 : has[1] ? 1 : 0};
+}
+
+// What the queries are multiplied with: the pages of a block as columns, [score_depth][kPanelColumns].
+void take_columns(const ScoreTask& task, const LandmarkView& landmarks, float* columns) {
+  for (std::size_t c = 0; c < task.head_dim; ++c) {
+    const float scale = decode_scale(landmarks.scales[c]);
+    for (std::size_t page = 0; page < kBlockPages; ++page) {
+      const std::size_t at = page * task.head_dim + c;
+      const float mean = f16_to_float(landmarks.means[at]);
+      if (task.landmark == Landmark::mean) {
+        columns[c * kPanelColumns + page] = mean;
+        continue;
+      }
+      const auto [least, greatest] = code_bounds(landmarks.sketch[at]);
+      columns[c * kPanelColumns + page] = mean + scale * kSketchLevels[greatest];
+      columns[(task.head_dim + c) * kPanelColumns + page] = mean + scale * kSketchLevels[least];
+    }
+  }
+}
+
+// One KV head of `count` blocks from `first` on. scores: [row_heads, pages], of the first of them.
+void score_products(Machine& machine, const ScoreTask& task, std::uint32_t head, std::size_t first, std::size_t count,
+                    const float* queries, float* scores, float* panel) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::byte* landmarks = task.landmarks[first + i] + head * landmark_head_bytes(task.head_dim);
+    take_columns(task, view_landmarks(landmarks, task.head_dim), panel + i * kBlockPages);
+  }
+  const std::size_t depth = score_depth(task);
+  machine.table.multiply_panel({.x = queries,
+                                .x_stride = depth,
+                                .rows = task.rows * (task.query_heads / task.kv_heads),
+                                .panel = panel,
+                                .depth = depth,
+                                .y = scores,
+                                .y_stride = task.landmarks.size() * kBlockPages,
+                                .columns = count * kBlockPages,
+                                .accumulate = false});
+}
+
+// Likewise; every token's product, and the best of a page.
+void score_sketches(Machine& machine, const ScoreTask& task, std::uint32_t head, std::size_t first, std::size_t count,
+                    const float* queries, float* scores, float* scratch) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::byte* landmarks = task.landmarks[first + i] + head * landmark_head_bytes(task.head_dim);
+    machine.table.score_block({.landmarks = view_landmarks(landmarks, task.head_dim),
+                               .head_dim = task.head_dim,
+                               .queries = queries,
+                               .row_heads = task.rows * (task.query_heads / task.kv_heads),
+                               .scores = scores + i * kBlockPages,
+                               .stride = task.landmarks.size() * kBlockPages,
+                               .scratch = scratch});
   }
 }
 
@@ -120,35 +193,40 @@ void score(Machine& machine, const ScoreTask& task) {
   const std::size_t row_heads = task.rows * (task.query_heads / task.kv_heads);
   const std::size_t pages = task.landmarks.size() * kBlockPages;
   if (row_heads == 0) return;
-  float* queries = machine.shared.reserve(task.kv_heads * row_heads * task.head_dim);
-  for (std::uint32_t head = 0; head < task.kv_heads; ++head) {
-    take_queries(task, head, queries + head * row_heads * task.head_dim);
+  const std::size_t query_floats = row_heads * score_depth(task);
+  float* queries = machine.shared.reserve(task.kv_heads * query_floats);
+  for (std::uint32_t head = 0; head < task.kv_heads; ++head) take_queries(task, head, queries + head * query_floats);
+  for (Scratch& scratch : machine.scratch) {
+    scratch.reserve(std::max(score_scratch_floats(task.head_dim), score_depth(task) * kPanelColumns));
   }
-  for (Scratch& scratch : machine.scratch) scratch.reserve(score_scratch_floats(task.head_dim));
   const std::size_t pieces = (task.landmarks.size() + kBlocksPerPiece - 1) / kBlocksPerPiece;
   machine.pool.parallel_for(pieces * task.kv_heads, [&](std::size_t piece, std::size_t thread) {
     const auto head = static_cast<std::uint32_t>(piece % task.kv_heads);
-    const std::size_t end = std::min(task.landmarks.size(), (piece / task.kv_heads + 1) * kBlocksPerPiece);
-    for (std::size_t block = piece / task.kv_heads * kBlocksPerPiece; block < end; ++block) {
-      const std::byte* landmarks = task.landmarks[block] + head * landmark_head_bytes(task.head_dim);
-      machine.table.score_block({.landmarks = view_landmarks(landmarks, task.head_dim),
-                                 .head_dim = task.head_dim,
-                                 .queries = queries + head * row_heads * task.head_dim,
-                                 .row_heads = row_heads,
-                                 .scores = task.scores + head * row_heads * pages + block * kBlockPages,
-                                 .stride = pages,
-                                 .scratch = machine.scratch[thread].data()});
-    }
+    const std::size_t first = piece / task.kv_heads * kBlocksPerPiece;
+    const std::size_t count = std::min(kBlocksPerPiece, task.landmarks.size() - first);
+    const auto score_blocks = task.landmark == Landmark::sketch ? score_sketches : score_products;
+    score_blocks(machine, task, head, first, count, queries + head * query_floats,
+                 task.scores + head * row_heads * pages + first * kBlockPages, machine.scratch[thread].data());
   });
-  const std::size_t sums = task.query_heads * task.rows;
+  sum_pages(machine, {task.query_heads * task.rows, pages, task.scores, task.runs, task.lse});
+}
+
+void sum_pages(Machine& machine, const PageSumTask& task) {
   machine.pool.parallel_for(task.runs.size(), [&](std::size_t run, std::size_t) {
     const PageRun& pages_of = task.runs[run];
-    for (std::size_t i = 0; i < sums; ++i) {
-      task.lse[run * sums + i] =
-          machine.table.sum_scores(task.scores + i * pages + std::size_t{pages_of.first_block} * kBlockPages,
+    for (std::size_t i = 0; i < task.lists; ++i) {
+      task.sums[run * task.lists + i] =
+          machine.table.sum_scores(task.values + i * task.pages + std::size_t{pages_of.first_block} * kBlockPages,
                                    std::size_t{pages_of.block_count} * kBlockPages);
     }
   });
+}
+
+void count_share(std::span<const float> logs, float total, float share, std::size_t& count) {
+  double sum = 0;
+  for (count = 0; count < logs.size() && sum < double{share}; ++count) {
+    sum += exp_double(double{logs[count]} - double{total});
+  }
 }
 
 void merge_sums(Machine& machine, std::size_t count, std::span<const LaneSpan> nodes,
@@ -172,13 +250,21 @@ void vote(Machine& machine, const VoteTask& task) {
   const std::size_t row_heads = task.rows * (task.query_heads / task.kv_heads);
   const std::size_t step = std::max<std::size_t>(16, kPagesPerPiece / std::max<std::size_t>(1, row_heads) / 16 * 16);
   const std::size_t pieces = (task.pages + step - 1) / step;
-  machine.pool.parallel_for(pieces * task.kv_heads, [&](std::size_t piece, std::size_t) {
+  for (Scratch& scratch : machine.scratch) scratch.reserve(3 * step);
+  machine.pool.parallel_for(pieces * task.kv_heads, [&](std::size_t piece, std::size_t thread) {
     const std::size_t head = piece % task.kv_heads;
     const std::size_t first = piece / task.kv_heads * step;
     const std::size_t count = std::min(step, task.pages - first);
+    float* votes = task.votes + head * task.pages + first;
+    float* shares = machine.scratch[thread].data();
     for (std::size_t i = head * row_heads; i < (head + 1) * row_heads; ++i) {
-      machine.table.raise_votes(task.scores + i * task.pages + first, task.lse[i], count,
-                                task.votes + head * task.pages + first);
+      const float* scores = task.scores + i * task.pages + first;
+      if (task.rule == VoteRule::maximum) {
+        machine.table.raise_votes(scores, task.lse[i], count, votes);
+        continue;
+      }
+      for (std::size_t page = 0; page < count; ++page) shares[page] = scores[page] - task.lse[i];
+      machine.table.merge_weights(votes, shares, count, {shares + count, shares + 2 * count, votes});
     }
   });
 }

@@ -12,5 +12,7 @@ void score(Machine& machine, const ScoreTask& task);
 void merge_sums(Machine& machine, std::size_t count, std::span<const LaneSpan> nodes,
                 std::span<const float* const> parts, float* into);
 void vote(Machine& machine, const VoteTask& task);
+void sum_pages(Machine& machine, const PageSumTask& task);
+void count_share(std::span<const float> logs, float total, float share, std::size_t& count);
 
 }  // namespace rotulus::kernels::cpu

@@ -110,6 +110,8 @@ void write(AttentionSpec::Builder to, const protocol::AttentionSpec& from);
 protocol::AttentionSpec read(AttentionSpec::Reader from);
 void write(Evidence::Builder to, const protocol::Evidence& from);
 protocol::Evidence read(Evidence::Reader from);
+void write(MissedMass::Builder to, const protocol::MissedMass& from);
+protocol::MissedMass read(MissedMass::Reader from);
 void write(AttentionReport::Builder to, const protocol::AttentionReport& from);
 protocol::AttentionReport read(AttentionReport::Reader from);
 void write(StartAnswer::Builder to, const protocol::StartAnswer& from);

@@ -138,32 +138,48 @@ protocol::TokenAlternative read(TokenAlternative::Reader from) {
   return {.token = from.getToken(), .bytes = data(from.getBytes()), .logprob = from.getLogprob()};
 }
 
-namespace {
-
-void check_attention(std::uint32_t budget_tokens, std::uint32_t local_tokens) {
-  check_limit(budget_tokens, kMaxBudgetTokens, "budget_tokens");
-  if (budget_tokens % kPageTokens != 0) refuse("budget_tokens", fmt::format("{} cuts a page", budget_tokens));
-  if (local_tokens % kBlockTokens != 0) refuse("local_tokens", fmt::format("{} cuts a block", local_tokens));
-}
-
-}  // namespace
-
 void write(AttentionSpec::Builder to, const protocol::AttentionSpec& from) {
-  check_attention(from.budget_tokens, from.local_tokens);
+  check(from);
   to.setMode(write(from.mode));
   to.setBudgetTokens(from.budget_tokens);
   to.setLocalTokens(from.local_tokens);
   to.setSecondPass(from.second_pass);
   to.setWantsProvenance(from.wants_provenance);
+  to.setLandmark(to_wire<PageLandmark>(from.landmark));
+  to.setVote(to_wire<PageVote>(from.vote));
+  to.setVoteOver(to_wire<VoteScope>(from.vote_over));
+  to.setUnit(to_wire<SelectionUnit>(from.unit));
+  to.setTopP(from.top_p);
+  to.setReselectEvery(from.reselect_every);
+  to.setLayerStride(from.layer_stride);
+  write_numbers<std::uint32_t>(to.initSelectLayers(count_of(from.select_layers)), from.select_layers);
+  to.setPositions(to_wire<PositionPolicy>(from.positions));
+  to.setWantsMissedMass(from.wants_missed_mass);
+  to.setAudits(from.audits);
 }
 
 protocol::AttentionSpec read(AttentionSpec::Reader from) {
-  check_attention(from.getBudgetTokens(), from.getLocalTokens());
-  return {.mode = read(from.getMode()),
-          .budget_tokens = from.getBudgetTokens(),
-          .local_tokens = from.getLocalTokens(),
-          .second_pass = from.getSecondPass(),
-          .wants_provenance = from.getWantsProvenance()};
+  const auto layers = from.getSelectLayers();
+  check_limit(layers.size(), kMaxSelectLayers, "select_layers");
+  protocol::AttentionSpec spec{
+      .mode = read(from.getMode()),
+      .budget_tokens = from.getBudgetTokens(),
+      .local_tokens = from.getLocalTokens(),
+      .second_pass = from.getSecondPass(),
+      .wants_provenance = from.getWantsProvenance(),
+      .landmark = from_wire(from.getLandmark(), protocol::PageLandmark::bounds, "landmark"),
+      .vote = from_wire(from.getVote(), protocol::PageVote::sum, "vote"),
+      .vote_over = from_wire(from.getVoteOver(), protocol::VoteScope::layer, "vote_over"),
+      .unit = from_wire(from.getUnit(), protocol::SelectionUnit::block, "unit"),
+      .top_p = from.getTopP(),
+      .reselect_every = from.getReselectEvery(),
+      .layer_stride = from.getLayerStride(),
+      .select_layers = read_numbers<std::uint32_t>(layers),
+      .positions = from_wire(from.getPositions(), protocol::PositionPolicy::clamped, "positions"),
+      .wants_missed_mass = from.getWantsMissedMass(),
+      .audits = from.getAudits()};
+  check(spec);
+  return spec;
 }
 
 void write(Evidence::Builder to, const protocol::Evidence& from) {
@@ -179,6 +195,26 @@ protocol::Evidence read(Evidence::Reader from) {
   return {.range = range, .mass = from.getMass()};
 }
 
+void write(MissedMass::Builder to, const protocol::MissedMass& from) {
+  to.setMean(from.mean);
+  to.setWorst(from.worst);
+  to.setIsAudited(from.is_audited);
+  to.setTrueMean(from.true_mean);
+  to.setTrueWorst(from.true_worst);
+}
+
+protocol::MissedMass read(MissedMass::Reader from) {
+  const float shares[] = {from.getMean(), from.getWorst(), from.getTrueMean(), from.getTrueWorst()};
+  for (const float share : shares) {
+    if (!std::isfinite(share)) refuse("missed_mass", "a share is no finite number");
+  }
+  return {.mean = shares[0],
+          .worst = shares[1],
+          .is_audited = from.getIsAudited(),
+          .true_mean = shares[2],
+          .true_worst = shares[3]};
+}
+
 void write(AttentionReport::Builder to, const protocol::AttentionReport& from) {
   check_limit(from.evidence.size(), kMaxEvidence, "evidence");
   to.setMode(write(from.mode));
@@ -187,17 +223,22 @@ void write(AttentionReport::Builder to, const protocol::AttentionReport& from) {
   to.setPinnedPages(from.pinned_pages);
   to.setSecondPass(from.second_pass);
   write_list(to.initEvidence(count_of(from.evidence)), from.evidence);
+  to.setBlocksRead(from.blocks_read);
+  if (from.missed_mass) write(to.initMissedMass(), *from.missed_mass);
 }
 
 protocol::AttentionReport read(AttentionReport::Reader from) {
   const auto evidence = from.getEvidence();
   check_limit(evidence.size(), kMaxEvidence, "evidence");
-  return {.mode = read(from.getMode()),
-          .context_tokens = from.getContextTokens(),
-          .attended_tokens = from.getAttendedTokens(),
-          .pinned_pages = from.getPinnedPages(),
-          .second_pass = from.getSecondPass(),
-          .evidence = read_list(evidence)};
+  protocol::AttentionReport report{.mode = read(from.getMode()),
+                                   .context_tokens = from.getContextTokens(),
+                                   .attended_tokens = from.getAttendedTokens(),
+                                   .pinned_pages = from.getPinnedPages(),
+                                   .second_pass = from.getSecondPass(),
+                                   .evidence = read_list(evidence),
+                                   .blocks_read = from.getBlocksRead()};
+  if (from.hasMissedMass()) report.missed_mass = read(from.getMissedMass());
+  return report;
 }
 
 void write(StartAnswer::Builder to, const protocol::StartAnswer& from) {

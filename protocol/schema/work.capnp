@@ -87,6 +87,39 @@ struct TokenAlternative {
   logprob @2 :Float32;            # Natural logarithm of its probability at temperature 1.
 }
 
+enum PageLandmark {
+  # What stands in for a page's keys.
+  sketch @0;                      # The best of its sketched keys.
+  mean @1;                        # The mean of its keys.
+  bounds @2;                      # The least and greatest of its sketched keys, channel by channel.
+}
+
+enum PageVote {
+  # How the shares that rows and query heads give a page become one.
+  maximum @0;                     # The largest.
+  sum @1;                         # All of them.
+}
+
+enum VoteScope {
+  # Who shares one list of pages.
+  kvHead @0;                      # The query heads of a KV head.
+  layer @1;                       # All heads of a layer.
+}
+
+enum SelectionUnit {
+  # What a list is made of.
+  page @0;                        # Pages of 16 tokens.
+  block @1;                       # Blocks of 128; the best of its pages speaks for one.
+}
+
+enum PositionPolicy {
+  # Where a block far from the question is shown.
+  blockConstant @0;               # In the 128 positions before the local window.
+  trueNear @1;                    # Where it stands, if the model's window reaches it; else as blockConstant.
+  compacted @2;                   # One behind the other, in order, up to the local window.
+  clamped @3;                     # Where it stands, at most as far as the model's window reaches.
+}
+
 struct AttentionSpec {
   # How one answer attends to its context.
   mode @0 :Records.AttentionMode; # See there.
@@ -94,6 +127,17 @@ struct AttentionSpec {
   localTokens @2 :UInt32;         # The local window, a multiple of 128.
   secondPass @3 :Bool;            # Pin the pages of the largest mass for all heads and run the question again.
   wantsProvenance @4 :Bool;       # Report evidence, also where no second pass needs the vote.
+  landmark @5 :PageLandmark;      # What is scored.
+  vote @6 :PageVote;              # See there.
+  voteOver @7 :VoteScope;         # See there.
+  unit @8 :SelectionUnit;         # See there.
+  topP @9 :Float32;               # (0, 1]: the fewest pages with that share of all votes, within the budget.
+  reselectEvery @10 :UInt32;      # Positions of an answer that share a selection; a power of two, 1 to 64.
+  layerStride @11 :UInt32;        # Layers whose index is a multiple select; the others reuse.
+  selectLayers @12 :List(UInt32); # Where not empty, the layers that select; ascending.
+  positions @13 :PositionPolicy;  # See there.
+  wantsMissedMass @14 :Bool;      # Report an estimate of what was left out.
+  audits @15 :Bool;               # And the truth, for which the question's last rows read everything once.
 }
 
 struct Evidence {
@@ -101,6 +145,15 @@ struct Evidence {
   rangeBegin @0 :UInt64;          # Its first token's position.
   rangeEnd @1 :UInt64;            # One past its last token's position.
   mass @2 :Float32;               # The largest softmax mass that any head gave one of its pages.
+}
+
+struct MissedMass {
+  # The share of the softmax of the question's last row that lies on what was not selected.
+  mean @0 :Float32;               # Estimated; over query heads and the layers that select.
+  worst @1 :Float32;              # Likewise.
+  isAudited @2 :Bool;             # Whether the truth is known.
+  trueMean @3 :Float32;           # If so, the truth of mean.
+  trueWorst @4 :Float32;          # If so, the truth of worst.
 }
 
 struct AttentionReport {
@@ -111,6 +164,8 @@ struct AttentionReport {
   pinnedPages @3 :UInt32;         # By the second pass.
   secondPass @4 :Bool;            # Whether there was one.
   evidence @5 :List(Evidence);    # Best first.
+  blocksRead @6 :UInt64;          # By the question's last row, of the layers without a sliding window.
+  missedMass @7 :MissedMass;      # Absent where it was not asked for, or nothing was selected.
 }
 
 struct StartAnswer {

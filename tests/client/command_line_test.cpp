@@ -89,6 +89,7 @@ TEST_F(CommandLineTest, TakesHowAnswersAttend) {
   EXPECT_EQ(ask.attention.budget_tokens, 4096u);
   EXPECT_TRUE(ask.is_one_pass && ask.wants_provenance && !ask.attention.is_exact);
   EXPECT_TRUE(parse<AskOptions>({"ask", "book", "who?", "--exact"}).attention.is_exact);
+  EXPECT_EQ(parse<AskOptions>({"ask", "book", "who?", "--method", "quest"}).attention.method, "quest");
   auto search = parse<SearchOptions>({"search", "book", "who?", "-n", "3", "--local-tokens", "1024"});
   EXPECT_EQ(search.query, "who?");
   EXPECT_EQ(search.max_results, 3u);

@@ -56,7 +56,7 @@ struct Scored {
 };
 
 Scored score(Backend& backend, Stream& stream, const Summary& summary, const Question& question, std::size_t first_row,
-             std::size_t rows, std::vector<PageRun> runs) {
+             std::size_t rows, std::vector<PageRun> runs, Landmark landmark = Landmark::sketch) {
   const std::size_t pages = summary.views.size() * kBlockPages;
   Scored scored{std::vector<float>(question.query_heads * rows * pages),
                 std::vector<float>(runs.size() * question.query_heads * rows)};
@@ -65,6 +65,7 @@ Scored score(Backend& backend, Stream& stream, const Summary& summary, const Que
   task.query_heads = question.query_heads;
   task.head_dim = summary.format.head_dim;
   task.scale = 0.125f;
+  task.landmark = landmark;
   task.rows = rows;
   task.queries = question.queries.data() + first_row * question.query_heads * summary.format.head_dim;
   task.landmarks = summary.views;
@@ -111,55 +112,85 @@ TEST_P(Landmarks, KeepAKeyWithinAThirdOfItsDeviationFromThePagesMean) {
   EXPECT_LT(std::sqrt(error / deviation), 0.36);
 }
 
-TEST_P(Landmarks, ScoreEachPageByItsBestTokenAsTheReferenceDoes) {
-  Random random(2);
-  const KvFormat format{KvType::f16, 2, 80};
-  StoredContext context(*backend_, format, 5 * kBlockTokens + 7, random);
-  const Question question(6, format.head_dim, {700, 701, 702, 703, 704}, random);
-  const Summary summary(*backend_, *stream_, context, question.rope);
-  const std::size_t pages = summary.views.size() * kBlockPages;
-  const Scored scored = score(*backend_, *stream_, summary, question, 0, 5, {{0, 2}, {2, 0}, {2, 3}});
-  for (std::uint32_t h = 0; h < question.query_heads; ++h) {
-    for (std::size_t row = 0; row < 5; ++row) {
-      const float* query = question.queries.data() + (row * question.query_heads + h) * format.head_dim;
-      double sums[3] = {};
-      for (std::size_t page = 0; page < pages; ++page) {
-        double best = -kInfinity, magnitude = 0;
-        for (std::uint32_t t = 0; t < kPageTokens; ++t) {
-          double product = 0, terms = 0;
-          for (std::uint32_t c = 0; c < format.head_dim; ++c) {
-            const auto token = static_cast<std::uint32_t>(page % kBlockPages * kPageTokens + t);
-            const double term = 0.125 * query[c] * summary.key(page / kBlockPages, h / 3, token, c);
-            product += term;
-            terms += std::abs(term);
-          }
-          best = std::max(best, product);
-          magnitude = std::max(magnitude, terms);
-        }
-        ASSERT_NEAR(scored.scores[(h * 5 + row) * pages + page], best, reduction(format.head_dim, magnitude));
-        sums[page < 2 * kBlockPages ? 0 : 2] += std::exp(best);
+// What a page's landmark promises to a query, in double, and the sum of the magnitudes of its terms.
+struct Promise {
+  double score = 0;
+  double magnitude = 0;
+};
+Promise promise(const Summary& summary, Landmark landmark, std::size_t page, std::uint32_t head, const float* query) {
+  const auto first = static_cast<std::uint32_t>(page % kBlockPages * kPageTokens);
+  const std::size_t block = page / kBlockPages;
+  const LandmarkView view = view_landmarks(summary.views[block] + head * landmark_head_bytes(summary.format.head_dim),
+                                           summary.format.head_dim);
+  Promise best{-kInfinity, 0};
+  Promise sum;
+  for (std::uint32_t t = first; t < first + kPageTokens; ++t) {
+    Promise token;
+    for (std::uint32_t c = 0; c < summary.format.head_dim; ++c) {
+      const double term = 0.125 * query[c] * summary.key(block, head, t, c);
+      token.score += term;
+      token.magnitude += std::abs(term);
+    }
+    best = {std::max(best.score, token.score), std::max(best.magnitude, token.magnitude)};
+  }
+  if (landmark == Landmark::sketch) return best;
+  for (std::uint32_t c = 0; c < summary.format.head_dim; ++c) {
+    double term =
+        0.125 * query[c] * reference::decode_f16(view.means[page % kBlockPages * summary.format.head_dim + c]);
+    if (landmark == Landmark::bounds) {
+      term = -kInfinity;
+      for (std::uint32_t t = first; t < first + kPageTokens; ++t) {
+        term = std::max(term, 0.125 * query[c] * summary.key(block, head, t, c));
       }
-      ASSERT_NEAR(scored.lse[h * 5 + row], std::log(sums[0]), 1e-5);
-      ASSERT_EQ(scored.lse[(question.query_heads + h) * 5 + row], -kInfinity);
-      ASSERT_NEAR(scored.lse[(2 * question.query_heads + h) * 5 + row], std::log(sums[2]), 1e-5);
+    }
+    sum = {sum.score + term, sum.magnitude + std::abs(term)};
+  }
+  return sum;
+}
+
+TEST_P(Landmarks, ScoreEachPageAsTheReferenceDoes) {
+  for (const Landmark landmark : {Landmark::sketch, Landmark::mean, Landmark::bounds}) {
+    Random random(2);
+    const KvFormat format{KvType::f16, 2, 80};
+    StoredContext context(*backend_, format, 10 * kBlockTokens + 7, random);
+    const Question question(6, format.head_dim, {700, 701, 702, 703, 704}, random);
+    const Summary summary(*backend_, *stream_, context, question.rope);
+    const std::size_t pages = summary.views.size() * kBlockPages;
+    const Scored scored = score(*backend_, *stream_, summary, question, 0, 5, {{0, 2}, {2, 0}, {2, 8}}, landmark);
+    for (std::uint32_t h = 0; h < question.query_heads; ++h) {
+      for (std::size_t row = 0; row < 5; ++row) {
+        const float* query = question.queries.data() + (row * question.query_heads + h) * format.head_dim;
+        double sums[3] = {};
+        for (std::size_t page = 0; page < pages; ++page) {
+          const Promise want = promise(summary, landmark, page, h / 3, query);
+          ASSERT_NEAR(scored.scores[(h * 5 + row) * pages + page], want.score,
+                      reduction(2 * format.head_dim, want.magnitude));
+          sums[page < 2 * kBlockPages ? 0 : 2] += std::exp(want.score);
+        }
+        ASSERT_NEAR(scored.lse[h * 5 + row], std::log(sums[0]), 1e-5);
+        ASSERT_EQ(scored.lse[(question.query_heads + h) * 5 + row], -kInfinity);
+        ASSERT_NEAR(scored.lse[(2 * question.query_heads + h) * 5 + row], std::log(sums[2]), 1e-5);
+      }
     }
   }
 }
 
 TEST_P(Landmarks, ScoreARowAlikeWhoeverSharesTheCall) {
-  Random random(3);
-  const KvFormat format{KvType::f16, 1, 64};
-  StoredContext context(*backend_, format, 40 * kBlockTokens, random);
-  std::vector<std::int64_t> positions(20, 6000);
-  const Question question(3, format.head_dim, positions, random);
-  const auto one_thread = make_cpu_backend(GetParam(), 1);
-  const Summary summary(*backend_, *stream_, context, question.rope);
-  const std::size_t pages = summary.views.size() * kBlockPages;
-  const Scored all = score(*backend_, *stream_, summary, question, 0, 20, {{0, 40}});
-  const Scored one = score(*one_thread, *stream_, summary, question, 13, 1, {{0, 40}});
-  for (std::uint32_t h = 0; h < 3; ++h) {
-    EXPECT_EQ(std::memcmp(&all.scores[(h * 20 + 13) * pages], &one.scores[h * pages], pages * sizeof(float)), 0);
-    EXPECT_EQ(all.lse[h * 20 + 13], one.lse[h]);
+  for (const Landmark landmark : {Landmark::sketch, Landmark::mean, Landmark::bounds}) {
+    Random random(3);
+    const KvFormat format{KvType::f16, 1, 64};
+    StoredContext context(*backend_, format, 40 * kBlockTokens, random);
+    std::vector<std::int64_t> positions(20, 6000);
+    const Question question(3, format.head_dim, positions, random);
+    const auto one_thread = make_cpu_backend(GetParam(), 1);
+    const Summary summary(*backend_, *stream_, context, question.rope);
+    const std::size_t pages = summary.views.size() * kBlockPages;
+    const Scored all = score(*backend_, *stream_, summary, question, 0, 20, {{0, 40}}, landmark);
+    const Scored one = score(*one_thread, *stream_, summary, question, 13, 1, {{0, 40}}, landmark);
+    for (std::uint32_t h = 0; h < 3; ++h) {
+      EXPECT_EQ(std::memcmp(&all.scores[(h * 20 + 13) * pages], &one.scores[h * pages], pages * sizeof(float)), 0);
+      EXPECT_EQ(all.lse[h * 20 + 13], one.lse[h]);
+    }
   }
 }
 
@@ -223,6 +254,39 @@ TEST_P(Landmarks, VoteForAPageByTheHighestShareThatAnyRowAndHeadGives) {
     }
     ASSERT_EQ(votes[i], best) << i;
   }
+}
+
+TEST_P(Landmarks, VoteForAPageByTheSumOfTheSharesOfItsRowsAndHeads) {
+  Random random(6);
+  const std::size_t rows = 5, pages = 1000;
+  const std::uint32_t query_heads = 6, kv_heads = 2;
+  const std::vector<float> scores = random.normals(query_heads * rows * pages);
+  const std::vector<float> lse = random.normals(query_heads * rows);
+  std::vector<float> votes(kv_heads * pages, -kInfinity);
+  VoteTask task{VoteRule::sum, kv_heads, query_heads, rows, pages, scores.data(), lse.data(), votes.data()};
+  backend_->vote(*stream_, task);
+  for (std::size_t i = 0; i < kv_heads * pages; ++i) {
+    double sum = 0;
+    for (std::size_t row_head = 0; row_head < 3 * rows; ++row_head) {
+      const std::size_t at = i / pages * 3 * rows + row_head;
+      sum += std::exp(double(scores[at * pages + i % pages]) - lse[at]);
+    }
+    ASSERT_NEAR(votes[i], std::log(sum), 1e-5) << i;
+  }
+}
+
+TEST_P(Landmarks, CountTheFewestPagesThatHoldAShare) {
+  const std::vector<float> logs{std::log(0.5f), std::log(0.3f), std::log(0.15f), std::log(0.05f)};
+  const auto count = [&](float total, float share) {
+    std::size_t counted = 99;
+    backend_->count_share(*stream_, logs, total, share, counted);
+    return counted;
+  };
+  EXPECT_EQ(count(0, 0.4f), 1u);
+  EXPECT_EQ(count(0, 0.79f), 2u);
+  EXPECT_EQ(count(0, 0.81f), 3u);
+  EXPECT_EQ(count(std::log(2.0f), 0.3f), 2u) << "of the total, not of what is listed";
+  EXPECT_EQ(count(std::log(2.0f), 0.9f), 4u) << "all, where they do not hold it";
 }
 
 // A mask for each KV head is to that head what the same mask for all heads would be.

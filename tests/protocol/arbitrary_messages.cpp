@@ -32,6 +32,22 @@ void fill(AttentionMode& mode) {
   mode = static_cast<AttentionMode>(*rc::gen::inRange(0, 3));
 }
 
+void fill(PageLandmark& landmark) {
+  landmark = static_cast<PageLandmark>(*rc::gen::inRange(0, 3));
+}
+void fill(PageVote& vote) {
+  vote = static_cast<PageVote>(*rc::gen::inRange(0, 2));
+}
+void fill(VoteScope& scope) {
+  scope = static_cast<VoteScope>(*rc::gen::inRange(0, 2));
+}
+void fill(SelectionUnit& unit) {
+  unit = static_cast<SelectionUnit>(*rc::gen::inRange(0, 2));
+}
+void fill(PositionPolicy& positions) {
+  positions = static_cast<PositionPolicy>(*rc::gen::inRange(0, 4));
+}
+
 // All of them before the templates, which would not find those for types of std.
 void fill(Placement& placement);
 void fill(SamplingSpec& sampling);
@@ -81,6 +97,13 @@ void fill(AttentionSpec& attention) {
   boost::pfr::for_each_field(attention, [](auto& field) { fill(field); });
   attention.budget_tokens = *rc::gen::inRange<std::uint32_t>(0, kMaxBudgetTokens / kPageTokens + 1) * kPageTokens;
   attention.local_tokens -= attention.local_tokens % kBlockTokens;
+  attention.top_p = 1;
+  if (attention.unit == SelectionUnit::page) attention.top_p -= static_cast<float>(*rc::gen::inRange(0, 100)) / 100;
+  attention.reselect_every = 1u << *rc::gen::inRange(0, 7);
+  attention.layer_stride = *rc::gen::inRange<std::uint32_t>(1, kMaxSelectLayers + 1);
+  std::sort(attention.select_layers.begin(), attention.select_layers.end());
+  const auto repeated = std::unique(attention.select_layers.begin(), attention.select_layers.end());
+  attention.select_layers.erase(repeated, attention.select_layers.end());
 }
 
 void fill(Evidence& evidence) {

@@ -3,10 +3,12 @@
 #include "protocol/codec.h"
 
 #include <gtest/gtest.h>
+
 #include <rapidcheck/gtest.h>
 
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "protocol/error.h"
 #include "protocol/limits.h"
@@ -197,6 +199,12 @@ TEST(Codec, MeetsTheOtherLimits) {
            "budget_tokens");
     expect(StartAnswer{.attention = {.budget_tokens = 16 + (is_over ? 1u : 0u)}}, "budget_tokens");
     expect(StartAnswer{.attention = {.local_tokens = 128 + (is_over ? 16u : 0u)}}, "local_tokens");
+    expect(StartAnswer{.attention = {.reselect_every = kMaxReselectEvery << more}}, "reselect_every");
+    expect(StartAnswer{.attention = {.layer_stride = static_cast<std::uint32_t>(kMaxSelectLayers + more)}},
+           "layer_stride");
+    std::vector<std::uint32_t> layers(kMaxSelectLayers + more);
+    std::iota(layers.begin(), layers.end(), 0u);
+    expect(StartAnswer{.attention = {.select_layers = layers}}, "select_layers");
     expect(AnswerFinished{.attention = {.evidence = std::vector<Evidence>(kMaxEvidence + more)}}, "evidence");
     expect(AnswerToken{.top = std::vector<TokenAlternative>(kMaxLogprobs + more)}, "top");
     expect(OpenContext{.description = {.metadata_json = std::string(kMaxMetadataBytes + more, 'x')}}, "metadata");

@@ -16,6 +16,18 @@ StepPlan full_plan() {
   plan.chunks = {{ContextId{1}, 1, chunk}};
   plan.abandoned = {ObjectId{8}};
   plan.answers = {{RequestId{5}, ContextId{1}, 2, {0.5f, 40, 0.9f, 0.05f, 77, 5}}};
+  plan.answers[0].attention = {protocol::AttentionMode::retrieval, 512, 256, false, true};
+  protocol::AttentionSpec& spec = plan.answers[0].attention;
+  spec.landmark = protocol::PageLandmark::bounds;
+  spec.vote = protocol::PageVote::sum;
+  spec.vote_over = protocol::VoteScope::layer;
+  spec.unit = protocol::SelectionUnit::block;
+  spec.top_p = 0.5f;
+  spec.reselect_every = 4;
+  spec.layer_stride = 3;
+  spec.select_layers = {0, 2, 13};
+  spec.positions = protocol::PositionPolicy::clamped;
+  spec.wants_missed_mass = spec.audits = true;
   plan.closed_answers = {RequestId{6}};
   plan.items = {{StepItem::Kind::chunk, ContextId{1}, {}, 4096, {1, 2, 3}, LogitRows::all, 0, 4097},
                 {StepItem::Kind::answer, {}, RequestId{5}, 5003, {9}, LogitRows::last, 4, 0}};
@@ -56,6 +68,15 @@ TEST(StepReport, IsReadBackAsItWasWritten) {
   report.failures = {{true, 1, protocol::ErrorCode::storage_full, "disk full", ObjectId{4}}};
   report.samples = {{2, {17, -0.5f, {{17, -0.5f}, {3, -1.25f}}}}};
   report.commits = {{1, {protocol::VolumeId{3}, 99}}};
+  report.attention.resize(2);
+  report.attention[0].report = {protocol::AttentionMode::retrieval,
+                                900,
+                                400,
+                                3,
+                                true,
+                                {{{16, 32}, 0.5f}},
+                                77,
+                                protocol::MissedMass{0.1f, 0.2f, true, 0.3f, 0.4f}};
   const StepReport read = decode_step_report(encode(report));
   ASSERT_EQ(read.failures.size(), 1u);
   EXPECT_EQ(read.failures[0].message, "disk full");
@@ -64,6 +85,9 @@ TEST(StepReport, IsReadBackAsItWasWritten) {
   EXPECT_EQ(read.samples[0].token.top, report.samples[0].token.top);
   ASSERT_EQ(read.commits.size(), 1u);
   EXPECT_EQ(read.commits[0].manifest, report.commits[0].manifest);
+  ASSERT_EQ(read.attention.size(), 2u);
+  EXPECT_EQ(read.attention[0].report, report.attention[0].report);
+  EXPECT_EQ(read.attention[1].report, report.attention[1].report);
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ struct Plan {
   Retrieval* retrieval = nullptr;
   bool selects = false;
   bool votes = false;
+  bool measures = false;
   std::int64_t tile_end = 0;
 };
 
@@ -99,7 +100,7 @@ class Dealer final {
   // A question's rows choose their pages a tile together, an answer's row for itself and those behind it.
   void deal_request(std::size_t item) {
     const AttentionItem& given = items_[item];
-    const std::int64_t unit = given.is_prefill ? kTile : Retrieval::kSelectionInterval;
+    const std::int64_t unit = given.is_prefill ? kTile : given.retrieval->selection_interval();
     deal_tiles(item, 0, unit, [&](Plan& plan, std::int64_t) {
       const std::int64_t first = plan.segments.front().run.first_position;
       plan.retrieval = given.retrieval;
@@ -107,6 +108,7 @@ class Dealer final {
       plan.votes = given.votes;
       plan.tile_end = (first / kTile + 1) * kTile;
     });
+    plans_.back().measures = given.measures;
   }
 
   // One plan for each `unit` positions from `first_position` on in which the item has rows.
@@ -157,6 +159,7 @@ std::vector<std::unique_ptr<RowGroup>> deal_rows(const GroupSetting& group, std:
     rows->retrieval = plan.retrieval;
     rows->selects = plan.selects;
     rows->votes = plan.votes;
+    rows->measures = plan.measures;
     rows->tile_end = plan.tile_end;
     groups.push_back(std::move(rows));
   }

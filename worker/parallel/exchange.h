@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "worker/parallel/transport.h"
@@ -27,5 +29,19 @@ void exchange(Transport& transport, std::span<const std::span<const std::byte>> 
 // As exchange(), where only the sender knows the sizes.
 std::vector<std::vector<std::byte>> exchange_unsized(Transport& transport,
                                                      std::span<const std::vector<std::byte>> send);
+
+// Every rank's values, on every rank. T travels between ranks of one build as it is.
+template <typename T>
+std::vector<std::vector<T>> exchange_values(Transport& transport, const std::vector<T>& own) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  const auto bytes = std::as_bytes(std::span(own));
+  const std::vector<std::vector<std::byte>> to_all(transport.size(), {bytes.begin(), bytes.end()});
+  std::vector<std::vector<T>> values;
+  for (const auto& from : exchange_unsized(transport, to_all)) {
+    values.emplace_back(from.size() / sizeof(T));
+    if (!from.empty()) std::memcpy(values.back().data(), from.data(), from.size());
+  }
+  return values;
+}
 
 }  // namespace rotulus::worker

@@ -81,7 +81,7 @@ void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, c
     const kernels::Partial part = rows.own_nodes.add(own.piece()->node, count);
     if (!own.is_readable()) continue;
     float* page_lse = nullptr;
-    if (rows.votes) {
+    if (rows.votes || rows.measures) {
       rows.page_mass.push_back({own.piece(), {}});
       rows.page_mass.back().page_lse.resize(count * group.model.query_heads * own.blocks().size() *
                                             kernels::kBlockPages);
@@ -93,7 +93,7 @@ void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, c
   return_nodes(group, rows, layout);
 }
 
-void take_votes(const GroupSetting& group, StepAttention::RowGroup& rows) {
+void take_votes(const GroupSetting& group, StepAttention::RowGroup& rows, bool measures, kernels::Stream& stream) {
   std::vector<float> all(rows.all_positions.size() * group.model.query_heads);
   const std::vector<std::span<const std::byte>> send(rows.row_counts.size(), std::as_bytes(std::span(rows.lse)));
   std::vector<std::span<std::byte>> receive;
@@ -103,8 +103,14 @@ void take_votes(const GroupSetting& group, StepAttention::RowGroup& rows) {
     to += count * group.model.query_heads;
   }
   exchange(group.transport, send, receive);
-  if (rows.has_failed()) return;
-  for (const auto& mass : rows.page_mass) rows.retrieval->vote(mass.piece->block_indices, mass.page_lse, all);
+  std::vector<AttendedPages> attended;  // of a group that has failed nothing counts
+  if (!rows.has_failed()) {
+    for (const auto& mass : rows.page_mass) attended.push_back({mass.piece->block_indices, mass.page_lse});
+  }
+  if (rows.votes) {
+    for (const AttendedPages& pages : attended) rows.retrieval->vote(pages.blocks, pages.page_lse, all);
+  }
+  if (measures) rows.retrieval->measure(attended, all, rows.lse_of_all, stream);
 }
 
 }  // namespace rotulus::worker

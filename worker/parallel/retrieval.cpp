@@ -2,290 +2,268 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
-#include <type_traits>
 
-#include "protocol/lanes.h"
 #include "protocol/limits.h"
 #include "worker/parallel/exchange.h"
-#include "worker/parallel/foreign_blocks.h"
 
 namespace rotulus::worker {
 namespace {
 
-using memory_store::BlockAddress;
 using memory_store::ScoredPage;
-using protocol::kBlocksPerStripe;
+using protocol::AttentionSpec;
 using protocol::kBlockTokens;
 using protocol::kPagesPerBlock;
 using protocol::kPageTokens;
-static_assert(std::is_trivially_copyable_v<ScoredPage>);  // travels between ranks of one build as it is
+using protocol::PositionPolicy;
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 // Rows scored together: their scores of a million tokens are 38 MB.
 constexpr std::size_t kRowsPerPass = 16;
-// Landmarks held in memory at once, about 20 MB of a small model's.
-constexpr std::size_t kBlocksPerBatch = 2048;
 // So many pages are told as evidence. The best of them are pinned with their two neighbours, in three quarters of the
 // budget at most.
 constexpr std::size_t kEvidencePages = 32;
 
-template <typename T>
-std::vector<std::byte> to_bytes(const std::vector<T>& values) {
-  const auto bytes = std::as_bytes(std::span(values));
-  return {bytes.begin(), bytes.end()};
+// The first candidate block is the one behind the sinks; the end is where the window begins, in whole blocks.
+std::uint32_t end_of_candidates(const AttentionSpec& spec, std::uint64_t token_count) {
+  if (spec.mode != protocol::AttentionMode::retrieval || !Retrieval::has_candidates(spec, token_count)) return 0;
+  return static_cast<std::uint32_t>((token_count - spec.local_tokens) / kBlockTokens);
 }
 
-template <typename T>
-void append_values(std::span<const std::byte> bytes, std::vector<T>& values) {
-  const std::size_t before = values.size();
-  values.resize(before + bytes.size() / sizeof(T));
-  if (!bytes.empty()) std::memcpy(values.data() + before, bytes.data(), bytes.size());
+// The layer whose selection each layer uses: its own where it is to select, or is the first that could behind one that
+// is to and slides.
+std::vector<std::uint32_t> selection_sources(const AttentionSpec& spec, const GroupSetting& group) {
+  std::vector<std::uint32_t> sources(group.model.layers, 0);
+  bool is_due = true;
+  std::uint32_t source = 0;
+  for (std::uint32_t layer = 0; layer < sources.size(); ++layer) {
+    const auto& listed = spec.select_layers;
+    is_due |= listed.empty() ? layer % spec.layer_stride == 0
+                             : std::find(listed.begin(), listed.end(), layer) != listed.end();
+    if (is_due && group.model.attention_of(layer).window == 0) {
+      source = layer;
+      is_due = false;
+    }
+    sources[layer] = source;
+  }
+  return sources;
+}
+
+// Where a far block is shown, by the position of its first token. `nearest`: the last 128 positions before the window;
+// `reach`: the first position that the rows may see; `blocks_behind`: of those read, between it and the window.
+std::int64_t shown_at(PositionPolicy policy, std::int64_t stands_at, std::int64_t nearest, std::int64_t reach,
+                      std::int64_t blocks_behind) {
+  switch (policy) {
+    case PositionPolicy::block_constant:
+      break;
+    case PositionPolicy::true_near:
+      return stands_at >= reach ? stands_at : nearest;
+    case PositionPolicy::compacted:
+      return std::max(nearest - blocks_behind * std::int64_t{kBlockTokens}, reach);
+    case PositionPolicy::clamped:
+      return std::max(stands_at, reach);
+  }
+  return nearest;
 }
 
 }  // namespace
 
-// Whole lanes of this rank whose landmarks are in memory together.
-struct Retrieval::Batch {
-  std::vector<std::uint32_t> blocks;
-  std::vector<kernels::PageRun> runs;  // one a lane
-  std::vector<kernels::LaneSpan> nodes;
-  std::vector<float> scores;  // [query_heads, rows, pages]
-  std::vector<float> sums;    // [runs, query_heads, rows]
-  std::vector<float> votes;   // [kv_heads, pages]
-};
-
-Retrieval::Retrieval(const GroupSetting& group, const protocol::AttentionSpec& spec,
-                     const std::vector<ChunkLocation>& chunks, std::uint64_t token_count, std::uint32_t window)
+Retrieval::Retrieval(const GroupSetting& group, const AttentionSpec& spec, const std::vector<ChunkLocation>& chunks,
+                     std::uint64_t token_count, std::uint32_t window)
     : group_(group),
       spec_(spec),
-      chunks_(chunks),
       token_count_(token_count),
       window_(window),
-      selections_(group.model.layers) {
-  votes_.assign(protocol::ceil_div(token_count, kPageTokens), kNothing);
-  if (spec.mode != protocol::AttentionMode::retrieval || !has_candidates(spec, token_count)) return;
-  first_candidate_ = 1;
-  end_candidate_ = static_cast<std::uint32_t>((token_count - spec.local_tokens) / kBlockTokens);
-  const protocol::LaneRange own = protocol::lanes_of_rank(group.transport.rank(), group.transport.size());
-  std::vector<OwnLane> lanes(own.end - own.begin);
-  for (std::uint32_t block = first_candidate_; block < end_candidate_; ++block) {
-    const std::uint32_t lane = protocol::lane_of_block(block);
-    if (own.contains(lane)) lanes[lane - own.begin].blocks.push_back(block);
-  }
-  for (std::uint32_t lane = own.begin; lane < own.end; ++lane) {
-    OwnLane& blocks = lanes[lane - own.begin];
-    blocks.lane = lane;
-    if (!blocks.blocks.empty()) lanes_.push_back(std::move(blocks));
-  }
-  has_foreign_landmarks_ = has_foreign_landmarks();
-}
+      pages_(group, chunks, 1, end_of_candidates(spec, token_count)),
+      sources_(selection_sources(spec, group)),
+      selections_(group.model.layers, std::make_shared<memory_store::Selection>()),
+      missed_mass_(group, pages_),
+      votes_(protocol::ceil_div(token_count, kPageTokens), kNothing) {}
 
-bool Retrieval::has_candidates(const protocol::AttentionSpec& spec, std::uint64_t token_count) {
+bool Retrieval::has_candidates(const AttentionSpec& spec, std::uint64_t token_count) {
   return token_count >= spec.local_tokens + 2 * kBlockTokens;
 }
 
-// Whether some rank owns candidates that lie on a volume of another: known to all, so that all fetch together.
-bool Retrieval::has_foreign_landmarks() const {
-  for (std::uint32_t block = first_candidate_; block < end_candidate_; block += kBlocksPerStripe) {
-    const auto holder = group_.holders.find(landmark_address(chunks_, 0, block).volume);
-    const std::uint32_t owner = protocol::rank_of_lane(protocol::lane_of_block(block), group_.transport.size());
-    if (holder != group_.holders.end() && holder->second != owner) return true;
-  }
-  return false;
+bool Retrieval::selects_in(std::uint32_t layer) const {
+  return leaves_out() && spec_.budget_tokens > 0 && takes_up_in(layer);
+}
+
+std::size_t Retrieval::list_count() const {
+  return spec_.vote_over == protocol::VoteScope::layer ? 1 : group_.format.kv_heads;
 }
 
 // ---------------------------------------------------------------------------------------------------------------
 // Selecting
 
 std::optional<AttentionFailure> Retrieval::select(std::uint32_t layer, std::size_t rows, const float* queries,
-                                                  kernels::Stream& stream) {
-  std::optional<AttentionFailure> failure;
-  if (has_foreign_landmarks_) failure = fetch_landmarks(layer);
-  std::vector<Batch> batches = make_batches();
+                                                  bool measures, kernels::Stream& stream) {
+  std::optional<AttentionFailure> failure = pages_.fetch(layer);
+  std::vector<Batch> batches = pages_.make_batches(list_count());
   const std::uint32_t heads = group_.model.query_heads;
-  for (std::size_t row = 0; row < rows; row += kRowsPerPass) {
-    const std::size_t count = std::min(kRowsPerPass, rows - row);
+  std::size_t count = 0;
+  for (std::size_t row = 0; row < rows; row += count) {
+    count = std::min(kRowsPerPass, rows - row);
     for (Batch& batch : batches) {
       if (failure) break;
-      failure = score(layer, count, queries + row * heads * group_.format.head_dim, batch, stream);
+      const float* first = queries + row * heads * group_.format.head_dim;
+      failure = pages_.score(layer, spec_.landmark, count, first, batch, stream);
     }
     if (failure) batches.clear();  // the others go on without our pages: the request has failed
-    const std::vector<float> lse = sum_over_ranks(batches, count * heads, stream);
-    for (Batch& batch : batches) {
-      kernels::VoteTask task;
-      task.kv_heads = group_.format.kv_heads;
-      task.query_heads = heads;
-      task.rows = count;
-      task.pages = batch.blocks.size() * kPagesPerBlock;
-      task.scores = batch.scores.data();
-      task.lse = lse.data();
-      task.votes = batch.votes.data();
-      group_.backend.vote(stream, task);
-    }
-    stream.wait();
+    raise_votes(batches, count, pages_.sum_over_ranks(batches, count * heads, stream), stream);
   }
-  selections_[layer] = memory_store::select_pages(best_of_all(batches), pins_, spec_.budget_tokens / kPageTokens);
+  std::vector<std::vector<ScoredPage>> best = best_of_all(batches, stream);
+  while (best.size() < group_.format.kv_heads) best.push_back(std::vector(best.front()));  // one list for all of them
+  const auto selection = std::make_shared<memory_store::Selection>(
+      memory_store::select_pages(best, pins_, spec_.budget_tokens / kPageTokens));
+  if (measures) missed_mass_.estimate(batches, count, *selection, stream);
+  selections_[layer] = selection;
   return failure;
 }
 
-std::vector<Retrieval::Batch> Retrieval::make_batches() const {
-  std::vector<Batch> batches;
-  for (const OwnLane& lane : lanes_) {
-    if (batches.empty() || batches.back().blocks.size() + lane.blocks.size() > kBlocksPerBatch) batches.emplace_back();
-    Batch& batch = batches.back();
-    batch.runs.push_back(
-        {static_cast<std::uint32_t>(batch.blocks.size()), static_cast<std::uint32_t>(lane.blocks.size())});
-    batch.nodes.push_back({lane.lane, 1});
-    batch.blocks.insert(batch.blocks.end(), lane.blocks.begin(), lane.blocks.end());
-  }
+void Retrieval::raise_votes(std::vector<Batch>& batches, std::size_t rows, const std::vector<float>& lse,
+                            kernels::Stream& stream) const {
   for (Batch& batch : batches) {
-    batch.votes.assign(group_.format.kv_heads * batch.blocks.size() * kPagesPerBlock, kNothing);
+    kernels::VoteTask task;
+    task.rule = spec_.vote == protocol::PageVote::sum ? kernels::VoteRule::sum : kernels::VoteRule::maximum;
+    task.kv_heads = static_cast<std::uint32_t>(list_count());
+    task.query_heads = group_.model.query_heads;
+    task.rows = rows;
+    task.pages = batch.page_count();
+    task.scores = batch.scores.data();
+    task.lse = lse.data();
+    task.votes = batch.votes.data();
+    group_.backend.vote(stream, task);
   }
-  return batches;
-}
-
-std::optional<AttentionFailure> Retrieval::fetch_landmarks(std::uint32_t layer) {
-  std::vector<BlockAddress> stripes;
-  for (const OwnLane& lane : lanes_) {
-    for (const std::uint32_t block : lane.blocks) {
-      const BlockAddress address = landmark_address(chunks_, layer, block);
-      if (stripes.empty() || stripes.back() != address) stripes.push_back(address);
-    }
-  }
-  return fetch_foreign_blocks(group_, stripes);
-}
-
-std::optional<AttentionFailure> Retrieval::score(std::uint32_t layer, std::size_t rows, const float* queries,
-                                                 Batch& batch, kernels::Stream& stream) {
-  std::vector<BlockAddress> stripes;
-  std::vector<std::size_t> stripe_of;  // [block]
-  for (const std::uint32_t block : batch.blocks) {
-    const BlockAddress address = landmark_address(chunks_, layer, block);
-    if (stripes.empty() || stripes.back() != address) stripes.push_back(address);
-    stripe_of.push_back(stripes.size() - 1);
-  }
-  memory_store::PinnedBlocks pinned;
-  if (auto failure = pin_blocks(group_, stripes, pinned)) return failure;
-  std::vector<const std::byte*> landmarks;
-  for (std::size_t i = 0; i < batch.blocks.size(); ++i) {
-    landmarks.push_back(pinned[stripe_of[i]] +
-                        batch.blocks[i] % kBlocksPerStripe * kernels::landmark_block_bytes(group_.format));
-  }
-  batch.scores.resize(group_.model.query_heads * rows * batch.blocks.size() * kPagesPerBlock);
-  batch.sums.resize(batch.runs.size() * group_.model.query_heads * rows);
-  kernels::ScoreTask task;
-  task.kv_heads = group_.format.kv_heads;
-  task.query_heads = group_.model.query_heads;
-  task.head_dim = group_.format.head_dim;
-  task.scale = group_.model.softmax_scale;
-  task.rows = rows;
-  task.queries = queries;
-  task.landmarks = landmarks;
-  task.runs = batch.runs;
-  task.scores = batch.scores.data();
-  task.lse = batch.sums.data();
-  group_.backend.score(stream, task);
   stream.wait();
-  return std::nullopt;
 }
 
-// Each rank sums its lanes to the nodes that cover them; the nodes of all ranks meet at the root.
-std::vector<float> Retrieval::sum_over_ranks(const std::vector<Batch>& batches, std::size_t count,
-                                             kernels::Stream& stream) {
-  Transport& transport = group_.transport;
-  std::vector<float> own;
-  for (const auto& node : protocol::cover(protocol::lanes_of_rank(transport.rank(), transport.size()))) {
-    std::vector<kernels::LaneSpan> lanes;
-    std::vector<const float*> parts;
-    for (const Batch& batch : batches) {
-      for (std::size_t run = 0; run < batch.runs.size(); ++run) {
-        if (batch.nodes[run].first < node.first || batch.nodes[run].first >= node.first + node.size) continue;
-        lanes.push_back(batch.nodes[run]);
-        parts.push_back(batch.sums.data() + run * count);
-      }
-    }
-    own.resize(own.size() + count);
-    group_.backend.merge_sums(stream, count, lanes, parts, own.data() + own.size() - count);
-    stream.wait();
-  }
-  const std::vector<std::vector<std::byte>> to_all(transport.size(), to_bytes(own));
-  std::vector<std::vector<float>> from(transport.size());
-  std::vector<kernels::LaneSpan> nodes;
-  std::vector<const float*> parts;
-  std::uint32_t rank = 0;
-  for (const auto& bytes : exchange_unsized(transport, to_all)) {
-    append_values(bytes, from[rank]);
-    const float* part = from[rank].data();
-    for (const auto& node : protocol::cover(protocol::lanes_of_rank(rank, transport.size()))) {
-      nodes.push_back({node.first, node.size});
-      parts.push_back(part);
-      part += count;
-    }
-    ++rank;
-  }
-  std::vector<float> lse(count);
-  group_.backend.merge_sums(stream, count, nodes, parts, lse.data());
-  stream.wait();
-  return lse;
-}
-
-std::vector<std::vector<ScoredPage>> Retrieval::best_of_all(const std::vector<Batch>& batches) {
+// Collective. The pages of each list, best first, within budget and share.
+std::vector<std::vector<ScoredPage>> Retrieval::best_of_all(std::vector<Batch>& batches,
+                                                            kernels::Stream& stream) const {
+  const bool by_block = spec_.unit == protocol::SelectionUnit::block;
+  const std::size_t count = protocol::ceil_div(spec_.budget_tokens, by_block ? kBlockTokens : kPageTokens);
   std::vector<std::vector<ScoredPage>> best;
-  for (std::uint32_t head = 0; head < group_.format.kv_heads; ++head) {
-    std::vector<ScoredPage> own;
-    for (const Batch& batch : batches) {
-      const float* votes = batch.votes.data() + head * batch.blocks.size() * kPagesPerBlock;
-      for (const std::uint32_t block : batch.blocks) {
-        for (std::uint32_t page = 0; page < kPagesPerBlock; ++page) {
-          own.push_back({*votes++, block * kPagesPerBlock + page});
-        }
+  for (std::size_t list = 0; list < list_count(); ++list) {
+    std::vector<ScoredPage> pages = merge_lists(candidates(batches, list), count);
+    if (by_block) {
+      std::vector<ScoredPage> blocks;
+      blocks.swap(pages);
+      for (const ScoredPage& block : blocks) {
+        for (std::uint32_t page = 0; page < kPagesPerBlock; ++page) pages.push_back({block.score, block.page + page});
       }
     }
-    best.push_back(merge_lists(std::move(own), spec_.budget_tokens / kPageTokens));
+    best.push_back(std::move(pages));
   }
+  if (spec_.top_p < 1) cut_to_share(best, batches, stream);
   return best;
 }
 
+// What this rank proposes for a list: its pages, or the first page of each of its blocks with the best one's vote.
+std::vector<ScoredPage> Retrieval::candidates(const std::vector<Batch>& batches, std::size_t list) const {
+  const bool by_block = spec_.unit == protocol::SelectionUnit::block;
+  std::vector<ScoredPage> own;
+  for (const Batch& batch : batches) {
+    const float* votes = batch.votes.data() + list * batch.page_count();
+    for (const std::uint32_t block : batch.blocks) {
+      for (std::uint32_t page = 0; page < kPagesPerBlock; ++page, ++votes) {
+        const ScoredPage scored{*votes, block * kPagesPerBlock + page};
+        if (!by_block || page == 0) {
+          own.push_back(scored);
+        } else if (memory_store::is_better(scored, own.back())) {
+          own.back().score = scored.score;
+        }
+      }
+    }
+  }
+  return own;
+}
+
+// Collective. Keeps of each list the fewest pages whose votes add up to top_p of all votes for it.
+void Retrieval::cut_to_share(std::vector<std::vector<ScoredPage>>& best, std::vector<Batch>& batches,
+                             kernels::Stream& stream) const {
+  const auto totals = pages_.sum_pages(batches, list_count(), stream, [](const Batch& batch) { return batch.votes; });
+  for (std::size_t list = 0; list < best.size(); ++list) {
+    std::vector<float> logs;
+    for (const ScoredPage& page : best[list]) logs.push_back(page.score);
+    std::size_t count = 0;
+    group_.backend.count_share(stream, logs, totals[list], spec_.top_p, count);
+    stream.wait();
+    best[list].resize(count);
+  }
+}
+
 // Collective. The best `count` pages of what all ranks have.
-std::vector<ScoredPage> Retrieval::merge_lists(std::vector<ScoredPage> own, std::size_t count) {
+std::vector<ScoredPage> Retrieval::merge_lists(std::vector<ScoredPage> own, std::size_t count) const {
   memory_store::keep_best(own, count);
-  const std::vector<std::vector<std::byte>> to_all(group_.transport.size(), to_bytes(own));
   std::vector<ScoredPage> all;
-  for (const auto& bytes : exchange_unsized(group_.transport, to_all)) append_values(bytes, all);
+  for (const auto& from : exchange_values(group_.transport, own)) all.insert(all.end(), from.begin(), from.end());
   memory_store::keep_best(all, count);
   return all;
 }
 
-std::vector<VisibleBlock> Retrieval::visible_blocks(std::uint32_t layer, std::int64_t tile_end) const {
-  std::vector<VisibleBlock> visible = all_blocks(token_count_);
-  if (!selects()) return visible;
-  const memory_store::Selection& selection = selections_[layer];
+// ---------------------------------------------------------------------------------------------------------------
+// Showing
+
+std::vector<VisibleBlock> Retrieval::visible_blocks(const memory_store::Selection& selection,
+                                                    std::int64_t tile_end) const {
+  return show(selection, tile_end, false);
+}
+
+std::vector<VisibleBlock> Retrieval::everything(const memory_store::Selection& selection, std::int64_t tile_end) const {
+  return show(selection, tile_end, true);
+}
+
+// From the last block to the first, so that those read can be counted from the window on.
+std::vector<VisibleBlock> Retrieval::show(const memory_store::Selection& selection, std::int64_t tile_end,
+                                          bool shows_all) const {
+  std::vector<VisibleBlock> blocks = all_blocks(token_count_);
+  if (!leaves_out()) return blocks;
   const bool is_true_position = tile_end <= std::int64_t{window_};
-  const std::int64_t shown_at = std::int64_t{end_candidate_} * kBlockTokens - kBlockTokens;
+  const std::int64_t nearest = (std::int64_t{pages_.end_block()} - 1) * kBlockTokens;
   std::vector<VisibleBlock> kept;
-  std::size_t next = 0;
-  for (VisibleBlock& block : visible) {
-    const bool is_candidate = block.index >= first_candidate_ && block.index < end_candidate_;
-    if (is_candidate) {
-      while (next < selection.blocks.size() && selection.blocks[next] < block.index) ++next;
-      if (next == selection.blocks.size() || selection.blocks[next] != block.index) continue;
-      block.head_masks = selection.masks.data() + next * group_.format.kv_heads;
+  std::size_t left = selection.blocks.size();
+  std::int64_t read_behind = 0;
+  for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
+    const bool is_candidate = pages_.contains(block->index);
+    const bool is_selected = is_candidate && left > 0 && selection.blocks[left - 1] == block->index;
+    if (is_selected) --left;
+    if (is_candidate && !is_selected && !shows_all) continue;
+    if (is_selected && !shows_all) block->head_masks = selection.masks.data() + left * group_.format.kv_heads;
+    if (block->index < pages_.end_block() && !is_true_position) {
+      const std::int64_t stands_at = std::int64_t{block->index} * kBlockTokens;
+      const bool is_read = is_selected || !is_candidate;
+      const PositionPolicy policy = is_read ? spec_.positions : PositionPolicy::block_constant;
+      block->shift = shown_at(policy, stands_at, nearest, tile_end - window_, read_behind) - stands_at;
+      if (is_read) ++read_behind;
     }
-    const bool is_far = block.index < end_candidate_;
-    if (is_far && !is_true_position) block.shift = shown_at - std::int64_t{block.index} * kBlockTokens;
-    kept.push_back(block);
+    kept.push_back(*block);
   }
+  std::reverse(kept.begin(), kept.end());
   return kept;
 }
 
 std::uint64_t Retrieval::attended_tokens() const {
-  if (!selects()) return token_count_;
+  if (!leaves_out()) return token_count_;
   std::size_t pages = 0;
-  for (const auto& selection : selections_) pages = std::max(pages, selection.largest(group_.format.kv_heads));
-  const std::uint64_t fixed = kBlockTokens + token_count_ - std::uint64_t{end_candidate_} * kBlockTokens;
+  for (const auto& selection : selections_) pages = std::max(pages, selection->largest(group_.format.kv_heads));
+  const std::uint64_t fixed = kBlockTokens + token_count_ - std::uint64_t{pages_.end_block()} * kBlockTokens;
   return fixed + pages * kPageTokens;
+}
+
+std::uint64_t Retrieval::blocks_read() const {
+  const std::uint64_t all = protocol::ceil_div(token_count_, kBlockTokens);
+  std::uint64_t read = 0;
+  for (std::uint32_t layer = 0; layer < sources_.size(); ++layer) {
+    if (group_.model.attention_of(layer).window > 0) continue;
+    const std::uint64_t fixed = 1 + all - pages_.end_block();
+    read += leaves_out() ? fixed + selections_[sources_[layer]]->blocks.size() : all;
+  }
+  return read;
+}
+
+void Retrieval::measure(std::span<const AttendedPages> pieces, std::span<const float> lse,
+                        std::span<const float> lse_of_all, kernels::Stream& stream) {
+  missed_mass_.measure(pieces, lse, lse_of_all, stream);
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -307,14 +285,15 @@ void Retrieval::count_votes() {
   // Sinks and the window are always seen: what they get says nothing. Under exact attention that is the first and the
   // last page.
   const auto pages = static_cast<std::uint32_t>(votes_.size());
-  const std::uint32_t first = selects() ? first_candidate_ * kPagesPerBlock : std::min(1u, pages);
-  const std::uint32_t end = selects() ? end_candidate_ * kPagesPerBlock : std::max(first, pages > 0 ? pages - 1 : 0);
+  const std::uint32_t first = leaves_out() ? pages_.first_block() * kPagesPerBlock : std::min(1u, pages);
+  const std::uint32_t end =
+      leaves_out() ? pages_.end_block() * kPagesPerBlock : std::max(first, pages > 0 ? pages - 1 : 0);
   std::vector<ScoredPage> own;
   for (std::uint32_t page = first; page < end; ++page) {
     if (votes_[page] != kNothing) own.push_back({votes_[page], page});
   }
   const std::vector<ScoredPage> best = merge_lists(std::move(own), kEvidencePages);
-  if (selects() && spec_.second_pass) {
+  if (leaves_out() && spec_.second_pass) {
     pins_ = memory_store::with_neighbours(best, spec_.budget_tokens / kPageTokens / 4, first, end);
   }
   evidence_.clear();

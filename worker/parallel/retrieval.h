@@ -6,9 +6,11 @@
 //   selected  the best pages of the blocks between them, for each layer and KV head: pins first, then by votes made
 //             from landmarks, until the budget is full
 //
+// What is best, for whom, how often and in which layers is chosen stage by stage (protocol/attention.h).
+//
 // Rows inside the model's window see every block where it truly stands. Rows beyond it see the window there, and sinks
-// and selected blocks as if they stood in the 128 positions before it, offsets kept: no distance exceeds what the model
-// was trained on. The window is the document's, not the row's, so it does not move while the tail grows.
+// and selected blocks moved towards it: no distance exceeds what the model was trained on. The window is the
+// document's, not the row's, so it does not move while the tail grows.
 //
 // Invariants:
 //   1. Every rank makes the same selection: sums meet in the lanes' tree, best lists and votes by maximum, ties by
@@ -19,6 +21,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -26,8 +29,10 @@
 
 #include "memory_store/selection.h"
 #include "protocol/messages.h"
+#include "worker/parallel/candidate_pages.h"
 #include "worker/parallel/group_setting.h"
 #include "worker/parallel/layout.h"
+#include "worker/parallel/missed_mass.h"
 
 namespace rotulus::worker {
 
@@ -40,16 +45,31 @@ class Retrieval final {
 
   // Whether anything lies between sinks and window of such a context.
   static bool has_candidates(const protocol::AttentionSpec& spec, std::uint64_t token_count);
-  bool selects() const { return first_candidate_ < end_candidate_; }
   // A row of an answer makes a selection where its position is a multiple; the rows behind it use it too.
-  static constexpr std::int64_t kSelectionInterval = 8;
+  std::int64_t selection_interval() const { return spec_.reselect_every; }
+  // Whether rows take up a selection in this layer; in the others they keep that of the last layer in which they did.
+  bool takes_up_in(std::uint32_t layer) const { return sources_[layer] == layer; }
+  // … and whether rows that may select do so there, so that it is their own.
+  bool selects_in(std::uint32_t layer) const;
 
-  // Collective. Chooses pages for rows with these (not rotated) queries [rows, query_heads, head_dim].
-  std::optional<AttentionFailure> select(std::uint32_t layer, std::size_t rows, const float* queries,
+  // Collective. Chooses pages for rows with these (not rotated) queries [rows, query_heads, head_dim]. `measures`:
+  // what it leaves out of the last row is to be estimated.
+  std::optional<AttentionFailure> select(std::uint32_t layer, std::size_t rows, const float* queries, bool measures,
                                          kernels::Stream& stream);
-  // What rows whose tile ends at `tile_end` see in this layer, by the last selection. Valid until the next one.
-  std::vector<VisibleBlock> visible_blocks(std::uint32_t layer, std::int64_t tile_end) const;
+  // The last one that was made in a layer that makes some; empty at first.
+  using SharedSelection = std::shared_ptr<const memory_store::Selection>;  // rows of one step may use several
+  SharedSelection selection(std::uint32_t layer) const { return selections_[layer]; }
+  // What rows whose tile ends at `tile_end` see by a selection. Valid as long as that is.
+  std::vector<VisibleBlock> visible_blocks(const memory_store::Selection& selection, std::int64_t tile_end) const;
+  // … and what they would see if nothing were left out: what is selected where visible_blocks() shows it.
+  std::vector<VisibleBlock> everything(const memory_store::Selection& selection, std::int64_t tile_end) const;
   std::uint64_t attended_tokens() const;  // of the context: the most of any layer and KV head
+  std::uint64_t blocks_read() const;      // over the layers that do not slide
+
+  // Collective, behind a selection that measures and the attention over it: MissedMass::measure().
+  void measure(std::span<const AttendedPages> pieces, std::span<const float> lse, std::span<const float> lse_of_all,
+               kernels::Stream& stream);
+  std::optional<protocol::MissedMass> missed_mass() const { return missed_mass_.result(); }  // on the home rank
 
   // -- votes ----------------------------------------------------------------------------------------------------
 
@@ -62,33 +82,30 @@ class Retrieval final {
   std::size_t pinned_pages() const { return pins_.size(); }
 
  private:
-  struct OwnLane {
-    std::uint32_t lane = 0;
-    std::vector<std::uint32_t> blocks;  // ascending
-  };
-  struct Batch;
+  using Batch = CandidatePages::Batch;
 
-  std::vector<Batch> make_batches() const;
-  bool has_foreign_landmarks() const;
-  std::optional<AttentionFailure> fetch_landmarks(std::uint32_t layer);
-  std::optional<AttentionFailure> score(std::uint32_t layer, std::size_t rows, const float* queries, Batch& batch,
-                                        kernels::Stream& stream);
-  std::vector<float> sum_over_ranks(const std::vector<Batch>& batches, std::size_t count, kernels::Stream& stream);
-  std::vector<std::vector<memory_store::ScoredPage>> best_of_all(const std::vector<Batch>& batches);
-  std::vector<memory_store::ScoredPage> merge_lists(std::vector<memory_store::ScoredPage> own, std::size_t count);
+  bool leaves_out() const { return !pages_.is_empty(); }
+  std::size_t list_count() const;  // of pages, in a layer
+  void raise_votes(std::vector<Batch>& batches, std::size_t rows, const std::vector<float>& lse,
+                   kernels::Stream& stream) const;
+  std::vector<std::vector<memory_store::ScoredPage>> best_of_all(std::vector<Batch>& batches,
+                                                                 kernels::Stream& stream) const;
+  std::vector<memory_store::ScoredPage> candidates(const std::vector<Batch>& batches, std::size_t list) const;
+  void cut_to_share(std::vector<std::vector<memory_store::ScoredPage>>& best, std::vector<Batch>& batches,
+                    kernels::Stream& stream) const;
+  std::vector<memory_store::ScoredPage> merge_lists(std::vector<memory_store::ScoredPage> own, std::size_t count) const;
+  std::vector<VisibleBlock> show(const memory_store::Selection& selection, std::int64_t tile_end, bool shows_all) const;
 
   const GroupSetting& group_;
   protocol::AttentionSpec spec_;
-  const std::vector<ChunkLocation>& chunks_;
   std::uint64_t token_count_;
   std::uint32_t window_;
-  std::uint32_t first_candidate_ = 0;  // blocks that may be selected
-  std::uint32_t end_candidate_ = 0;
-  std::vector<OwnLane> lanes_;                       // of this rank, with candidates
-  bool has_foreign_landmarks_ = false;               // on any rank
-  std::vector<memory_store::Selection> selections_;  // [layer]
-  std::vector<float> votes_;                         // [page]; of this rank's lanes
-  std::vector<std::uint32_t> pins_;                  // ascending
+  CandidatePages pages_;                     // empty under exact attention
+  std::vector<std::uint32_t> sources_;       // [layer], the layer whose selection it uses
+  std::vector<SharedSelection> selections_;  // [layer], of the rows that selected last; never nullptr
+  MissedMass missed_mass_;
+  std::vector<float> votes_;         // [page]; of this rank's lanes
+  std::vector<std::uint32_t> pins_;  // ascending
   std::vector<protocol::Evidence> evidence_;
 };
 

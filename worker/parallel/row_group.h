@@ -65,9 +65,12 @@ struct StepAttention::RowGroup {
   Keys sliding;  // in layers that slide
 
   Retrieval* retrieval = nullptr;
-  bool selects = false;       // chooses pages for its own rows; otherwise those chosen last are used
-  bool votes = false;         // its rows' votes count
-  std::int64_t tile_end = 0;  // of its rows
+  Retrieval::SharedSelection selection;  // taken up in this layer or the last that has one
+  bool selects = false;                  // chooses pages for its own rows; otherwise those chosen last are used
+  bool votes = false;                    // its rows' votes count
+  bool measures = false;                 // what is left out of its last row is measured
+  std::int64_t tile_end = 0;             // of its rows
+  std::vector<float> lse_of_all;         // measured by an audit: as lse, if nothing were left out
 
   std::vector<LocalRun> local_runs;
   std::vector<std::size_t> row_counts;               // [rank]
@@ -88,7 +91,7 @@ struct StepAttention::RowGroup {
     const Piece* piece = nullptr;
     std::vector<float> page_lse;  // [all rows, query_heads, blocks, 8]
   };
-  std::vector<PageMass> page_mass;  // where the rows vote
+  std::vector<PageMass> page_mass;  // where the rows vote or measure
 };
 
 // One piece of this rank's keys for one layer, in memory while it lives. Fetches what lies on another rank's volume
@@ -120,8 +123,9 @@ std::vector<std::unique_ptr<StepAttention::RowGroup>> deal_rows(const GroupSetti
 void gather_queries(const GroupSetting& group, StepAttention::RowGroup& rows);
 void attend_gathered(const GroupSetting& group, StepAttention::RowGroup& rows, const Layout& layout,
                      std::uint32_t layer, kernels::Stream& stream);
-// Every rank learns the merged lse of all rows and raises the votes of the pages it has attended.
-void take_votes(const GroupSetting& group, StepAttention::RowGroup& rows);
+// Every rank learns the merged lse of all rows, raises the votes of the pages it has attended where the rows vote, and
+// measures what was left out where `measures`.
+void take_votes(const GroupSetting& group, StepAttention::RowGroup& rows, bool measures, kernels::Stream& stream);
 
 // Attention of `row_count` rows over one piece into one node. page_lse: kernels::AttendTask.
 void attend_piece(const GroupSetting& group, std::uint32_t layer, kernels::Stream& stream, const Piece& piece,

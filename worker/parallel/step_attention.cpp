@@ -69,17 +69,19 @@ void StepAttention::attend_group(RowGroup& rows, std::uint32_t layer, ConstMatri
   for (const RowGroup::LocalRun& run : rows.local_runs) {
     std::memcpy(rows.query.data() + run.group_row * width, query.row(run.local_row), run.count * width * sizeof(float));
   }
-  rows.partials.clear();
   const bool slides = group_.model.attention_of(layer).window > 0;
   const RowGroup::Keys& keys = slides ? rows.sliding : rows.full;
   const bool chooses = rows.retrieval && !slides;
   if (chooses || (keys.layout && !keys.by_ring)) gather_queries(group_, rows);
   if (chooses) choose_keys(rows, layer);
+  const bool measures = chooses && rows.measures && rows.retrieval->selects_in(layer);
+  if (measures && items_[rows.items.front()].audits) audit(rows, layer);
+  rows.partials.clear();
   if (keys.layout) {
     (keys.by_ring ? attend_by_ring : attend_gathered)(group_, rows, *keys.layout, layer, *stream_);
   }
   merge_rows(rows, layer);
-  if (rows.votes) take_votes(group_, rows);
+  if (rows.votes || measures) take_votes(group_, rows, measures, *stream_);
   for (const RowGroup::LocalRun& run : rows.local_runs) {
     std::memcpy(out.row(run.local_row), rows.out.data() + run.group_row * width, run.count * width * sizeof(float));
   }
@@ -88,12 +90,25 @@ void StepAttention::attend_group(RowGroup& rows, std::uint32_t layer, ConstMatri
 void StepAttention::choose_keys(RowGroup& rows, std::uint32_t layer) {
   Retrieval& retrieval = *rows.retrieval;
   const AttentionItem& item = items_[rows.items.front()];
-  if (rows.selects && retrieval.selects()) {
+  if (rows.selects && retrieval.selects_in(layer)) {
     const std::size_t count = item.is_prefill ? rows.all_positions.size() : 1;
-    if (const auto failure = retrieval.select(layer, count, rows.all_queries.data(), *stream_)) rows.fail(*failure);
+    const auto failure = retrieval.select(layer, count, rows.all_queries.data(), rows.measures, *stream_);
+    if (failure) rows.fail(*failure);
   }
-  rows.full.layout = std::make_unique<Layout>(*item.chunks, retrieval.visible_blocks(layer, rows.tile_end),
+  if (retrieval.takes_up_in(layer)) rows.selection = retrieval.selection(layer);
+  rows.full.layout = std::make_unique<Layout>(*item.chunks, retrieval.visible_blocks(*rows.selection, rows.tile_end),
                                               group_.transport.size(), group_.format, group_.holders);
+}
+
+// What the rows' sums would be if nothing were left out. The outputs are thrown away.
+void StepAttention::audit(RowGroup& rows, std::uint32_t layer) {
+  const Layout everything(*items_[rows.items.front()].chunks,
+                          rows.retrieval->everything(*rows.selection, rows.tile_end), group_.transport.size(),
+                          group_.format, group_.holders);
+  rows.partials.clear();
+  attend_gathered(group_, rows, everything, layer, *stream_);
+  merge_rows(rows, layer);
+  rows.lse_of_all = rows.lse;
 }
 
 // The nodes of the lane tree, then the tail.

@@ -53,6 +53,8 @@ struct AttentionItem {
   Tail* tail = nullptr;                                // the request's, on its home rank
   Retrieval* retrieval = nullptr;                      // of the request; nullptr: exact, without votes
   bool votes = false;                                  // the rows' votes count
+  bool measures = false;                               // what is left out of the last row is measured …
+  bool audits = false;                                 // … and compared with attention to everything
   bool is_prefill = false;                             // pages are chosen for tiles, not for single rows
   std::vector<ItemRun> runs;                           // ascending positions
   std::optional<AttentionFailure> failure;
@@ -75,6 +77,7 @@ class StepAttention final : public ContextAttention {
   void append_to_tails(std::uint32_t layer, kernels::ConstMatrix key, kernels::ConstMatrix value);
   void choose_keys(RowGroup& rows, std::uint32_t layer);
   void attend_group(RowGroup& rows, std::uint32_t layer, kernels::ConstMatrix query, kernels::Matrix out);
+  void audit(RowGroup& rows, std::uint32_t layer);
   void merge_rows(RowGroup& rows, std::uint32_t layer);
   void attend_tail(RowGroup& rows, std::uint32_t layer);
 

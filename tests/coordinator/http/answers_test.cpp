@@ -157,8 +157,11 @@ TEST(Answers, FailPlainlyBeforeTheFirstByteAndByOneEventAfterIt) {
 }
 
 const std::string kRetrieval =
-    R"(,"attention":{"mode":"retrieval","context_tokens":90000,"attended_tokens":2688,"second_pass":true,)"
-    R"("pinned_pages":96})";
+    R"(,"attention":{"mode":"retrieval","context_tokens":90000,"attended_tokens":2688,"blocks_read":750,)"
+    R"("second_pass":true,"pinned_pages":96})";
+const std::string kMeasured =
+    R"(,"attention":{"mode":"retrieval","context_tokens":90000,"attended_tokens":2688,"blocks_read":750,)"
+    R"("second_pass":true,"pinned_pages":96,"missed_mass":{"mean":0.25,"worst":0.5)";
 const std::string kProvenance = R"(,"provenance":[{"token_range":[4096,4144],"mass":0.75,"text":"a lighthouse"},)"
                                 "{\"token_range\":[16,32],\"mass\":0.25,\"text\":\"caf\xEF\xBF\xBD\"}]";
 
@@ -171,8 +174,11 @@ TEST(Answers, SayHowTheyAttended) {
                   .ends_with("}" + kRetrieval + kProvenance + "}"));
   EXPECT_TRUE(body_of(R"(,"attention":"retrieval")").ends_with("}" + kRetrieval + "}"));
   EXPECT_TRUE(body_of(R"(,"attention":{"report":true})")
-                  .ends_with(R"(,"attention":{"mode":"exact","context_tokens":20,"attended_tokens":20,)"
+                  .ends_with(R"(,"attention":{"mode":"exact","context_tokens":20,"attended_tokens":20,"blocks_read":0,)"
                              R"("second_pass":false,"pinned_pages":0}})"));
+  EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval","report":true})").ends_with("}" + kMeasured + "}}}"));
+  EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval","audit":true})")
+                  .ends_with("}" + kMeasured + R"(,"true_mean":0.125,"true_worst":0.75}}})"));
   EXPECT_EQ(body_of("").find("attention"), std::string::npos);
 }
 

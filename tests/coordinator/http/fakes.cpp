@@ -179,6 +179,10 @@ struct Running : std::enable_shared_from_this<Running> {
           .mode = protocol::AttentionMode::retrieval, .context_tokens = 90'000, .attended_tokens = 2688};
       result.attention.second_pass = request.attention.second_pass;
       result.attention.pinned_pages = request.attention.second_pass ? 96 : 0;
+      result.attention.blocks_read = 750;
+      if (request.attention.wants_missed_mass) {
+        result.attention.missed_mass = {0.25f, 0.5f, request.attention.audits, 0.125f, 0.75f};
+      }
     }
     if (request.attention.wants_provenance) {
       result.provenance = {{{4096, 4144}, 0.75f, "a lighthouse"}, {{16, 32}, 0.25f, "caf\xC3"}};

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "protocol/error.h"
+#include "protocol/methods.h"
 
 namespace rotulus::coordinator::http {
 namespace {
@@ -67,10 +68,45 @@ TEST(OpenAiRequest, ReadsHowAnAnswerAttends) {
   EXPECT_EQ(chat(R"(,"attention":{"mode":"auto"})").query.attention, AttentionSpec{});
   const auto request = chat(R"(,"attention":{"mode":"retrieval","budget_tokens":65536,"local_tokens":128,
       "second_pass":false,"report":true},"return_provenance":true)");
-  EXPECT_EQ(request.query.attention, (AttentionSpec{AttentionMode::retrieval, 65'536, 128, false, true}));
+  AttentionSpec want{AttentionMode::retrieval, 65'536, 128, false, true};
+  want.wants_missed_mass = true;
+  EXPECT_EQ(request.query.attention, want);
   EXPECT_TRUE(request.reports_attention);
   EXPECT_EQ(text(R"(,"return_provenance":true,"attention":"exact")").query.attention,
             (AttentionSpec{.mode = AttentionMode::exact, .wants_provenance = true}));
+}
+
+TEST(OpenAiRequest, ReadsEachStageOfASelection) {
+  using protocol::AttentionMode;
+  protocol::AttentionSpec want{AttentionMode::retrieval, 0, 128, true, false};
+  want.landmark = protocol::PageLandmark::bounds;
+  want.vote = protocol::PageVote::sum;
+  want.vote_over = protocol::VoteScope::layer;
+  want.top_p = 0.5f;
+  want.reselect_every = 4;
+  want.layer_stride = 3;
+  want.select_layers = {0, 5};
+  want.positions = protocol::PositionPolicy::clamped;
+  want.wants_missed_mass = want.audits = true;
+  const auto request =
+      chat(R"(,"attention":{"mode":"retrieval","budget_tokens":0,"local_tokens":128,"landmark":"bounds",
+      "vote":"sum","vote_over":"layer","unit":"page","top_p":0.5,"reselect_every":4,"layer_stride":3,
+      "select_layers":[0,5],"positions":"clamped","audit":true})");
+  EXPECT_EQ(request.query.attention, want);
+  EXPECT_TRUE(request.reports_attention);
+}
+
+TEST(OpenAiRequest, TakesAMethodByNameAndWhatElseIsSaidChangesIt) {
+  const auto spec = [](const std::string& field) { return chat(field).query.attention; };
+  protocol::AttentionSpec want = protocol::find_method("quest")->spec;
+  EXPECT_EQ(spec(R"(,"attention":{"method":"quest"})"), want);
+  want.budget_tokens = 64;
+  want.wants_provenance = true;
+  for (const char* said : {R"(,"return_provenance":true,"attention":{"method":"quest","budget_tokens":64})",
+                           R"(,"attention":{"budget_tokens":64,"method":"quest"},"return_provenance":true)"}) {
+    EXPECT_EQ(spec(said), want) << said;
+  }
+  EXPECT_EQ(spec(R"(,"attention":{"method":null,"mode":"exact"})").mode, protocol::AttentionMode::exact);
 }
 
 TEST(OpenAiRequest, TakesEveryFieldAtTheValueThatAsksForNothing) {

@@ -1,0 +1,40 @@
+#include "protocol/attention.h"
+
+#include <bit>
+#include <string>
+
+#include "protocol/error.h"
+#include "protocol/limits.h"
+
+namespace rotulus::protocol {
+namespace {
+
+template <typename Value>
+void require(bool holds, const char* field, const Value& value, const std::string& expected) {
+  if (holds) return;
+  throw Error(ErrorCode::invalid_argument, fmt::format("`{}` must be {}, not {}.", field, expected, value), field);
+}
+
+}  // namespace
+
+void check(const AttentionSpec& spec) {
+  require(spec.budget_tokens <= kMaxBudgetTokens && spec.budget_tokens % kPageTokens == 0, "budget_tokens",
+          spec.budget_tokens, fmt::format("a multiple of {} of at most {}", kPageTokens, kMaxBudgetTokens));
+  require(spec.local_tokens % kBlockTokens == 0, "local_tokens", spec.local_tokens,
+          fmt::format("a multiple of {}", kBlockTokens));
+  require(spec.top_p > 0 && spec.top_p <= 1, "top_p", spec.top_p, "above 0 and at most 1");
+  require(spec.top_p == 1 || spec.unit == SelectionUnit::page, "top_p", spec.top_p,
+          "1 where `unit` is \"block\": a block's share is not known");
+  require(std::has_single_bit(spec.reselect_every) && spec.reselect_every <= kMaxReselectEvery, "reselect_every",
+          spec.reselect_every, fmt::format("a power of two from 1 to {}", kMaxReselectEvery));
+  require(spec.layer_stride >= 1 && spec.layer_stride <= kMaxSelectLayers, "layer_stride", spec.layer_stride,
+          fmt::format("from 1 to {}", kMaxSelectLayers));
+  require(spec.select_layers.size() <= kMaxSelectLayers, "select_layers", spec.select_layers.size(),
+          fmt::format("at most {} layers", kMaxSelectLayers));
+  for (std::size_t i = 1; i < spec.select_layers.size(); ++i) {
+    require(spec.select_layers[i - 1] < spec.select_layers[i], "select_layers", spec.select_layers[i],
+            "ascending, without repetition");
+  }
+}
+
+}  // namespace rotulus::protocol

@@ -1,0 +1,70 @@
+// Named methods: that all of them hold, and that a file which does not is refused by name.
+#include "protocol/methods.h"
+
+#include <gtest/gtest.h>
+
+#include "protocol/error.h"
+
+namespace rotulus::protocol {
+namespace {
+
+TEST(Methods, AreKnownByNameAndAllHold) {
+  ASSERT_GE(methods().size(), 13u);
+  for (const Method& method : methods()) {
+    EXPECT_NO_THROW(check(method.spec)) << method.name;
+    ASSERT_NE(find_method(method.name), nullptr);
+    EXPECT_EQ(find_method(method.name)->spec, method.spec);
+  }
+  EXPECT_EQ(find_method("oracle"), nullptr);
+  EXPECT_EQ(find_method("rotulus")->spec, AttentionSpec{}) << "ours is the default";
+  EXPECT_EQ(find_method("exact")->spec.mode, AttentionMode::exact);
+  EXPECT_EQ(find_method("streaming_llm")->spec.budget_tokens, 0u);
+  EXPECT_EQ(find_method("quest")->spec.landmark, PageLandmark::bounds);
+  EXPECT_EQ(find_method("tidal")->spec.select_layers, (std::vector<std::uint32_t>{0, 2, 13}));
+}
+
+TEST(Methods, DifferFromEachOther) {
+  for (const Method& a : methods()) {
+    for (const Method& b : methods()) EXPECT_TRUE(&a == &b || !(a.spec == b.spec)) << a.name << " " << b.name;
+  }
+}
+
+TEST(Methods, AreReadStrictly) {
+  EXPECT_EQ(parse_method("m", "mode = 'retrieval'\ntop_p = 0.5\nselect_layers = [1, 7]").top_p, 0.5f);
+  struct Case {
+    const char* text;
+    const char* field;
+    const char* said;
+  };
+  const Case cases[] = {
+      {"budget = 64", "budget", "a field of `attention`"},
+      {"budget_tokens = 24", "budget_tokens", "a multiple of 16"},
+      {"budget_tokens = -16", "budget_tokens", "a count"},
+      {"budget_tokens = 64.0", "budget_tokens", "a count"},
+      {"landmark = 'oracle'", "landmark", "one of sketch, mean, bounds"},
+      {"landmark = 1", "landmark", "one of"},
+      {"second_pass = 'no'", "second_pass", "true or false"},
+      {"top_p = 1", "top_p", "with a point"},
+      {"top_p = 0.0", "top_p", "above 0"},
+      {"top_p = nan", "top_p", "above 0"},
+      {"top_p = 0.5\nunit = 'block'", "top_p", "unit"},
+      {"reselect_every = 12", "reselect_every", "a power of two"},
+      {"layer_stride = 0", "layer_stride", "from 1"},
+      {"select_layers = [3, 3]", "select_layers", "ascending"},
+      {"select_layers = [3, 'x']", "select_layers", "a count"},
+      {"positions = ", "", "line 1"},
+  };
+  for (const Case& given : cases) {
+    try {
+      parse_method("m", given.text);
+      ADD_FAILURE() << given.text << " was taken";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+      EXPECT_EQ(error.param(), given.field) << given.text;
+      EXPECT_NE(error.message().find(given.said), std::string::npos) << error.message();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace rotulus::protocol
