@@ -73,7 +73,8 @@ TEST(Retrieval, OfEverythingInsideTheWindowIsExactAttention) {
   retrieval.attention.budget_tokens = 4096;
   retrieval.attention.local_tokens = 128;
   SameBytesResult got;
-  for (const std::size_t question_tokens : {5, 300}) {  // within a tile of rows, and over several in one step or in many
+  // Within a tile of rows, and over several in one step or in many.
+  for (const std::size_t question_tokens : {5, 300}) {
     exact.question_tokens = retrieval.question_tokens = question_tokens;
     const SameBytesResult want = run(exact);
     EXPECT_EQ(want.attention.mode, AttentionMode::exact);
