@@ -88,6 +88,11 @@ struct Metrics::State {
       counter(registry, "rotulus_blocks_verified_total", "Blocks whose checksum and identity were verified");
   Counter& blocks_corrupt = counter(registry, "rotulus_blocks_corrupt_total", "Blocks that failed verification");
   Counter& blocks_evicted = counter(registry, "rotulus_blocks_evicted_total", "Blocks evicted from host memory");
+  Counter& prefetched_used = counter(registry, "rotulus_blocks_prefetched_used_total",
+                                     "Blocks read before they were asked for, and then asked for");
+  Counter& prefetched_unused =
+      counter(registry, "rotulus_blocks_prefetched_unused_total",
+              "Blocks read before they were asked for that left host memory without being asked for");
   Counter& steps = counter(registry, "rotulus_steps_total", "Steps run, summed over ranks");
   Counter& step_seconds = counter(registry, "rotulus_step_seconds_total", "Time in steps, summed over ranks");
 
@@ -184,6 +189,8 @@ void Metrics::add_worker_stats(const protocol::WorkerStats& before, const protoc
   add(state_->blocks_verified, before.blocks_verified, now.blocks_verified);
   add(state_->blocks_corrupt, before.blocks_corrupt, now.blocks_corrupt);
   add(state_->blocks_evicted, before.blocks_evicted, now.blocks_evicted);
+  add(state_->prefetched_used, before.prefetched_used, now.prefetched_used);
+  add(state_->prefetched_unused, before.prefetched_unused, now.prefetched_unused);
   add(state_->steps, before.steps, now.steps);
   add(state_->step_seconds, before.step_seconds, now.step_seconds);
 }

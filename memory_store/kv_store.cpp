@@ -11,6 +11,7 @@
 
 #include "memory_store/block_writer.h"
 #include "memory_store/manifest.h"
+#include "memory_store/prefetcher.h"
 #include "memory_store/reader_pool.h"
 #include "memory_store/tiers/host/host_tier.h"
 #include "memory_store/tiers/rocksdb/rocksdb_volume.h"
@@ -77,13 +78,19 @@ struct KvStore::State {
       : config(config_),
         format{.kv = config.format, .landmark_bytes = config.landmark_bytes},
         host(kv_tier(config), landmark_tier(config)),
-        readers(config.reader_threads),
+        prefetcher(host.kv, format.payload_bytes(BlockKind::kv),
+                   [this](const BlockAddress& address, std::span<std::byte> payload, BlockHeader& header) {
+                     Load load{.address = address};
+                     read_block(load, payload, header);
+                     return !load.damage && !load.failure;
+                   }),
+        readers(config.reader_threads, [this] { return prefetcher.read_next(); }),
         writer(host, volumes, format, config.write_timeout) {}
 
   void open_volumes();
   void check_address(const BlockAddress& address) const;
   void load(std::span<Load> loads);
-  void read_block(Load& load);
+  void read_block(Load& load, std::span<std::byte> payload, BlockHeader& header);
   [[noreturn]] void throw_damage(const BlockAddress& address, const std::string& reason);
   void check_readable(const BlockAddress& address) const;
   void erase_on(HeldVolume& held, std::span<const ObjectId> objects);
@@ -93,6 +100,7 @@ struct KvStore::State {
   VolumeSet volumes;
   std::vector<protocol::VolumeFailure> failed_volumes;
   HostTiers host;
+  Prefetcher prefetcher;
   ReaderPool readers;
   BlockWriter writer;
   Damage last_damage;
@@ -219,6 +227,10 @@ PinnedBlocks KvStore::pin(std::span<const BlockAddress> addresses) {
   }
   if (slots.size() == addresses.size()) return pinned;
 
+  state_->prefetcher.stop();  // what is under way arrives; the rest is read here, by all threads
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    if (!resident[i] && (resident[i] = tier.pin(addresses[i]))) slots.push_back(*resident[i]);
+  }
   std::vector<State::Load> loads;
   try {
     for (std::size_t i = 0; i < addresses.size(); ++i) {
@@ -242,19 +254,34 @@ PinnedBlocks KvStore::pin(std::span<const BlockAddress> addresses) {
   return pinned;
 }
 
+void KvStore::prefetch(std::span<const BlockAddress> addresses) {
+  std::vector<BlockAddress> within_reach;
+  const auto is_within_reach = [&](const BlockAddress& address) {
+    state_->check_address(address);
+    CHECK(address.kind == BlockKind::kv, to_string(address));
+    return holds(address.volume);
+  };
+  std::copy_if(addresses.begin(), addresses.end(), std::back_inserter(within_reach), is_within_reach);
+  if (state_->prefetcher.want(within_reach)) state_->readers.wake();
+}
+
 void KvStore::State::load(std::span<Load> loads) {
-  readers.run(loads.size(), [&](std::size_t index) { read_block(loads[index]); });
+  readers.run(loads.size(), [&](std::size_t index) {
+    Load& load = loads[index];
+    HostTier& tier = host.of(load.address.kind);
+    BlockHeader header;
+    read_block(load, {tier.bytes(load.slot), format.payload_bytes(load.address.kind)}, header);
+    // A block that is not whole leaves a header without magic, so that nobody takes it for one.
+    if (!load.damage && !load.failure) tier.header(load.slot) = header;
+  });
   for (const Load& load : loads) {
     if (load.failure) throw *load.failure;
     if (load.damage) throw_damage(load.address, *load.damage);
   }
 }
 
-// On a thread of the pool. A block that is not whole leaves a header without magic, so that nobody takes it for one.
-void KvStore::State::read_block(Load& load) {
-  BlockHeader header;
-  HostTier& tier = host.of(load.address.kind);
-  const std::span<std::byte> payload{tier.bytes(load.slot), format.payload_bytes(load.address.kind)};
+// On a thread of the pool.
+void KvStore::State::read_block(Load& load, std::span<std::byte> payload, BlockHeader& header) {
   try {
     load.damage = find_volume(volumes, load.address.volume).read(load.address, header, payload);
   } catch (const Error& error) {
@@ -266,7 +293,6 @@ void KvStore::State::read_block(Load& load) {
     load.damage = find_damage(header, payload, load.address, format);
     ++blocks_verified;
   }
-  if (!load.damage) tier.header(load.slot) = header;
 }
 
 void KvStore::State::throw_damage(const BlockAddress& address, const std::string& reason) {
@@ -340,6 +366,7 @@ void KvStore::insert(const BlockAddress& address, std::span<const std::byte> byt
   if (const auto damage = find_damage(header, payload, address, state_->format)) {
     state_->throw_damage(address, *damage);
   }
+  state_->prefetcher.stop();  // it may bring the same
   HostTier& tier = state_->host.of(address.kind);
   if (tier.is_resident(address)) return;
   const Slot slot = state_->writer.place(address);
@@ -451,7 +478,9 @@ KvStore::Stats KvStore::stats() const {
               .blocks_verified = state_->blocks_verified,
               .blocks_corrupt = state_->blocks_corrupt,
               .blocks_evicted = kv.evicted_blocks + landmarks.evicted_blocks,
-              .blocks_written = state_->writer.blocks_written()};
+              .blocks_written = state_->writer.blocks_written(),
+              .prefetched_used = kv.prefetched_used,
+              .prefetched_unused = kv.prefetched_unused};
   for (const auto& [id, held] : state_->volumes) stats.disk_bytes_used += held.volume->state().bytes_used;
   return stats;
 }

@@ -104,6 +104,9 @@ class KvStore final {
   // Throws Error{storage_corrupt} (see last_damage), {unavailable} if a block is on a volume not held and not resident,
   // {out_of_memory} if the pinned set does not fit, {not_found} if the object was erased.
   PinnedBlocks pin(std::span<const BlockAddress> addresses);
+  // KV blocks that will probably be pinned next, in place of those that were named before; none: nothing is. The reader
+  // threads bring them into host memory, as far as that is in nobody's way. Nothing but time depends on it.
+  void prefetch(std::span<const BlockAddress> addresses);
   struct Damage {
     BlockAddress address;
     std::string message;
@@ -145,6 +148,8 @@ class KvStore final {
     std::uint64_t blocks_corrupt = 0;
     std::uint64_t blocks_evicted = 0;
     std::uint64_t blocks_written = 0;
+    std::uint64_t prefetched_used = 0;  // read because prefetch() named them, and then asked for
+    std::uint64_t prefetched_unused = 0;  // left host memory without
   };
   Stats stats() const;
 

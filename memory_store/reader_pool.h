@@ -4,6 +4,7 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -13,17 +14,21 @@ namespace rotulus::memory_store {
 
 class ReaderPool final {
  public:
-  explicit ReaderPool(std::size_t threads);
+  // `read_ahead` is called by the pool's threads while run() has nothing for them, again and again until it returns
+  // false, and anew after wake().
+  ReaderPool(std::size_t threads, std::function<bool()> read_ahead);
   ~ReaderPool();
 
   // Runs read(i) for every i < count, on the pool's threads and the caller's; returns when all are done.
   // `read` does not throw. One caller at a time.
   void run(std::size_t count, const std::function<void(std::size_t)>& read);
+  void wake();
 
  private:
   void serve();
   void take_turns(std::unique_lock<std::mutex>& lock);
 
+  const std::function<bool()> read_ahead_;
   std::mutex mutex_;
   std::condition_variable work_;
   std::condition_variable done_;
@@ -31,6 +36,8 @@ class ReaderPool final {
   std::size_t next_ = 0;
   std::size_t count_ = 0;
   std::size_t unfinished_ = 0;
+  std::uint64_t wakes_ = 0;
+  std::uint64_t wakes_served_ = 0;  // read_ahead has returned false since
   bool is_stopping_ = false;
   std::vector<std::thread> threads_;
 };

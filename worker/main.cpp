@@ -176,6 +176,8 @@ class SharedCounters final {
     stats.blocks_verified = kept.blocks_verified;
     stats.blocks_corrupt = kept.blocks_corrupt;
     stats.blocks_evicted = kept.blocks_evicted;
+    stats.prefetched_used = kept.prefetched_used;
+    stats.prefetched_unused = kept.prefetched_unused;
     std::lock_guard lock(mutex_);
     stats.tokens_prefilled = counters_.tokens_prefilled;
     stats.tokens_decoded = counters_.tokens_decoded;

@@ -83,6 +83,7 @@ StepReport RankEngine::execute(const StepPlan& plan) {
 
 void RankEngine::apply_changes(const StepPlan& plan) {
   for (const RequestId request : plan.closed_answers) answers_.erase(request);
+  if (!plan.closed_answers.empty() || !plan.closed_contexts.empty()) store_.prefetch({});
   for (const ObjectId object : plan.abandoned) store_.abandon(object);
   for (const ContextId context : plan.closed_contexts) contexts_.erase(context);
   for (const PlanContext& context : plan.contexts) contexts_[context.context] = context;

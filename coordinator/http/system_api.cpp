@@ -44,7 +44,9 @@ void write_stats(JsonWriter& json, const protocol::WorkerStats& stats) {
   json.field("disk_used", stats.disk_bytes_used).end_object();
   json.key("blocks").begin_object();
   json.field("loaded", stats.blocks_loaded).field("verified", stats.blocks_verified);
-  json.field("corrupt", stats.blocks_corrupt).field("evicted", stats.blocks_evicted).end_object();
+  json.field("corrupt", stats.blocks_corrupt).field("evicted", stats.blocks_evicted);
+  json.field("prefetched_used", stats.prefetched_used).field("prefetched_unused", stats.prefetched_unused);
+  json.end_object();
   json.key("tokens").begin_object();
   json.field("prefilled", stats.tokens_prefilled).field("decoded", stats.tokens_decoded);
   json.field("recomputed", stats.tokens_recomputed).end_object();

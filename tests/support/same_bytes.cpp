@@ -51,12 +51,6 @@ protocol::StartAnswer make_answer(std::uint64_t request, ContextId context, std:
   return start;
 }
 
-std::uint64_t sum_loaded(LocalGroup& group, std::uint32_t ranks) {
-  std::uint64_t loaded = 0;
-  for (std::uint32_t rank = 0; rank < ranks; ++rank) loaded += group.store(rank).stats().blocks_loaded;
-  return loaded;
-}
-
 }  // namespace
 
 std::string SameBytesRun::name() const {
@@ -124,8 +118,10 @@ SameBytesResult run_same_bytes(const SameBytesRun& run, const std::filesystem::p
         ++finished;
       }
     }
-    result.blocks_loaded += sum_loaded(group, ranks);
     for (std::uint32_t rank = 0; rank < ranks; ++rank) {
+      const memory_store::KvStore::Stats stats = group.store(rank).stats();
+      result.blocks_loaded += stats.blocks_loaded;
+      result.prefetched_used += stats.prefetched_used;
       result.tokens_recomputed += group.engine(rank).counters().tokens_recomputed;
     }
   };

@@ -39,7 +39,8 @@ struct SameBytesResult {
   std::uint64_t logits_hash = 0;  // over the logits of every step of the first request, in order
   std::vector<protocol::TokenId> tokens;
   std::uint64_t tokens_recomputed = 0;
-  std::uint64_t blocks_loaded = 0;  // from disk
+  std::uint64_t blocks_loaded = 0;    // from disk
+  std::uint64_t prefetched_used = 0;  // of these, before they were asked for
   protocol::AttentionReport attention;
 };
 

@@ -25,6 +25,7 @@ void expect_same(const SameBytesResult& want, const SameBytesRun& changed) {
   EXPECT_EQ(got.tokens_recomputed, 0u) << changed.name();
   if (changed.small_budget && changed.prompt_tokens >= 4000) {
     EXPECT_GT(got.blocks_loaded, 0u) << "the small budget did not bite: " << changed.name();
+    EXPECT_GT(got.prefetched_used, 0u) << "nothing was read ahead: " << changed.name();
   }
 }
 

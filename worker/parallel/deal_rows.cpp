@@ -163,6 +163,8 @@ std::vector<std::unique_ptr<RowGroup>> deal_rows(const GroupSetting& group, std:
     rows->tile_end = plan.tile_end;
     groups.push_back(std::move(rows));
   }
+  for (std::size_t i = 0; i < groups.size(); ++i) groups[i]->next = groups[(i + 1) % groups.size()].get();
+  if (!groups.empty()) groups.back()->is_last = true;
   return groups;
 }
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "worker/parallel/foreign_blocks.h"
+#include "worker/parallel/read_ahead.h"
 
 namespace rotulus::worker {
 
@@ -75,6 +76,9 @@ StepAttention::RowGroup::RowGroup(const GroupSetting& group, std::vector<Attenti
   if (const std::uint32_t window = group.model.sliding_attention.window; chunks && window > 0) {
     sliding.layout = lay_out(sliding_blocks(rows_of(positions), window, visible_end));
   }
+  const AttentionItem& first_item = all_items[items.front()];
+  first_new_key = first_item.appends_to_context ? static_cast<std::uint64_t>(first_item.runs.front().first_position)
+                                                : first_item.visible_end;
   const std::size_t local = row_counts[group.transport.rank()] * group.model.query_heads;
   query.resize(local * group.format.head_dim);
   out.resize(query.size());
@@ -111,6 +115,8 @@ LoadedPiece::LoadedPiece(const GroupSetting& group, StepAttention::RowGroup& row
     rows.fail(*failure);
     return;
   }
+  // The piece at hand is pinned: reading on cannot drive it out.
+  group.store.prefetch(blocks_attended_next(group, rows, layout, layer, round));
   is_readable_ = true;
   blocks_ = piece_->blocks;
   for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i].data = pinned_[i];

@@ -72,6 +72,10 @@ struct StepAttention::RowGroup {
   std::int64_t tile_end = 0;             // of its rows
   std::vector<float> lse_of_all;         // measured by an audit: as lse, if nothing were left out
 
+  const RowGroup* next = nullptr;   // that is attended after this one; the first after the last
+  bool is_last = false;             // of a layer
+  std::uint64_t first_new_key = 0;  // keys of the context from here on are the rows' own
+
   std::vector<LocalRun> local_runs;
   std::vector<std::size_t> row_counts;               // [rank]
   std::vector<std::vector<std::int64_t>> positions;  // [rank][row]

@@ -1,5 +1,7 @@
 #include "memory_store/tiers/host/host_tier.h"
 
+#include <utility>
+
 #include "protocol/error.h"
 
 namespace rotulus::memory_store {
@@ -33,7 +35,8 @@ HostTier::HostTier(const HostTierConfig& config)
       slot_bytes_(align(config.block_bytes)),
       arena_(slot_bytes_, count_slots(config)),
       residents_(count_slots(config)),
-      candidates_(residents_.size()) {
+      candidates_(residents_.size()),
+      later_(residents_.size()) {
   free_.reserve(residents_.size());
   for (std::size_t slot = residents_.size(); slot-- > 0;) free_.push_back(static_cast<Slot>(slot));
 }
@@ -93,7 +96,7 @@ bool HostTier::is_resident(const BlockAddress& address) const {
 
 bool HostTier::is_full() const {
   const std::lock_guard lock(mutex_);
-  return free_.empty() && candidates_.size() == 0;
+  return free_.empty() && candidates_.size() == 0 && later_.size() == 0;
 }
 
 void HostTier::begin_write(Slot slot) {
@@ -106,6 +109,67 @@ void HostTier::end_write(Slot slot) {
   {
     const std::lock_guard lock(mutex_);
     --unwritten_;
+    unpin_locked(slot);
+  }
+  unpinned_.notify_all();
+}
+
+std::vector<BlockAddress> HostTier::keep_for_later(std::span<const BlockAddress> addresses) {
+  const std::lock_guard lock(mutex_);
+  while (const std::optional<Slot> slot = later_.next()) {
+    untrack(*slot);
+    track(*slot, false);
+  }
+  std::vector<BlockAddress> absent;
+  for (const BlockAddress& address : addresses) {
+    const std::optional<Slot> slot = find(address);
+    if (!slot) {
+      absent.push_back(address);
+    } else if (residents_[*slot].pins == 0 && !residents_[*slot].is_for_later && later_.size() < residents_.size() / 2) {
+      untrack(*slot);
+      track(*slot, true);
+    }
+  }
+  return absent;
+}
+
+std::optional<Slot> HostTier::reserve() {
+  const std::lock_guard lock(mutex_);
+  if (later_.size() + reserved_ >= residents_.size() / 2) return std::nullopt;
+  if (free_.empty() && !evict(candidates_)) return std::nullopt;
+  const Slot slot = free_.back();
+  free_.pop_back();
+  residents_[slot] = Resident{.pins = 1, .is_forgotten = true};
+  ++pinned_;
+  ++unwritten_;
+  ++reserved_;
+  return slot;
+}
+
+void HostTier::keep_for_later(Slot slot, const BlockAddress& address, const BlockHeader& header) {
+  {
+    const std::lock_guard lock(mutex_);
+    Resident& resident = residents_[slot];
+    --unwritten_;
+    --reserved_;
+    --pinned_;
+    resident.pins = 0;
+    if (find(address)) {  // somebody was faster
+      free_.push_back(slot);
+    } else {
+      resident = Resident{.address = address, .header = header, .is_prefetched = true};
+      index_[address.object][key_in_object(address)] = slot;
+      track(slot, true);
+    }
+  }
+  unpinned_.notify_all();
+}
+
+void HostTier::give_back(Slot slot) {
+  {
+    const std::lock_guard lock(mutex_);
+    --unwritten_;
+    --reserved_;
     unpin_locked(slot);
   }
   unpinned_.notify_all();
@@ -130,7 +194,9 @@ HostTier::Usage HostTier::usage() const {
   return {.used_bytes = (residents_.size() - free_.size()) * slot_bytes_,
           .pinned_bytes = pinned_ * slot_bytes_,
           .budget_bytes = config_.budget_bytes,
-          .evicted_blocks = evicted_};
+          .evicted_blocks = evicted_,
+          .prefetched_used = prefetched_used_,
+          .prefetched_unused = prefetched_unused_};
 }
 
 std::optional<Slot> HostTier::find(const BlockAddress& address) const {
@@ -143,8 +209,9 @@ std::optional<Slot> HostTier::find(const BlockAddress& address) const {
 
 void HostTier::pin_locked(Slot slot) {
   if (residents_[slot].pins++ > 0) return;
-  candidates_.forget(slot);
+  untrack(slot);
   ++pinned_;
+  prefetched_used_ += std::exchange(residents_[slot].is_prefetched, false) ? 1 : 0;
 }
 
 void HostTier::unpin_locked(Slot slot) {
@@ -154,7 +221,7 @@ void HostTier::unpin_locked(Slot slot) {
   if (residents_[slot].is_forgotten) {
     free_.push_back(slot);
   } else {
-    candidates_.track(slot);
+    track(slot, false);
   }
 }
 
@@ -164,21 +231,34 @@ void HostTier::forget_locked(Slot slot) {
   object->second.erase(key_in_object(resident.address));
   if (object->second.empty()) index_.erase(object);
   resident.is_forgotten = true;
+  prefetched_unused_ += resident.is_prefetched ? 1 : 0;
   if (resident.pins > 0) return;
-  candidates_.forget(slot);
+  untrack(slot);
   free_.push_back(slot);
 }
 
 std::optional<Slot> HostTier::take_slot() {
-  if (free_.empty()) {
-    const std::optional<Slot> victim = candidates_.next();
-    if (!victim) return std::nullopt;
-    forget_locked(*victim);
-    ++evicted_;
-  }
+  if (free_.empty() && !evict(candidates_) && !evict(later_)) return std::nullopt;
   const Slot slot = free_.back();
   free_.pop_back();
   return slot;
+}
+
+bool HostTier::evict(const LeastRecentlyUsed& from) {
+  const std::optional<Slot> victim = from.next();
+  if (!victim) return false;
+  forget_locked(*victim);
+  ++evicted_;
+  return true;
+}
+
+void HostTier::track(Slot slot, bool is_for_later) {
+  residents_[slot].is_for_later = is_for_later;
+  (is_for_later ? later_ : candidates_).track(slot);
+}
+
+void HostTier::untrack(Slot slot) {
+  (std::exchange(residents_[slot].is_for_later, false) ? later_ : candidates_).forget(slot);
 }
 
 }  // namespace rotulus::memory_store

@@ -7,7 +7,11 @@
 // Invariants:
 //   1. slots in use · slot bytes <= budget.
 //   2. A slot with pins is neither evicted nor given to another block.
-//   3. A slot without pins is either free or a candidate for eviction, and never both.
+//   3. A slot without pins is either free, or a candidate for eviction, or kept for later; never two of them.
+//
+// What is kept for later was read, or not evicted, because it will probably be asked for soon. It is evicted too, but
+// after all candidates; what is read for later never takes its place, and no more than half of all slots are kept. So
+// whatever fits without it fits with it.
 //
 // Threads: safe. Bytes and header of a slot belong to whoever pins it; they are written only by the one that placed it,
 // before it shares the slot.
@@ -56,6 +60,14 @@ class HostTier final {
   void begin_write(Slot slot);
   void end_write(Slot slot);  // and unpins
 
+  // Keeps those that are there for later, in place of what was kept before, as far as they may be; the others.
+  std::vector<BlockAddress> keep_for_later(std::span<const BlockAddress> addresses);
+  // A slot to read a block into for later; nothing where that would be in the way. It becomes the block's, or is given
+  // back.
+  std::optional<Slot> reserve();
+  void keep_for_later(Slot slot, const BlockAddress& address, const BlockHeader& header);
+  void give_back(Slot slot);
+
   void forget(Slot slot);
   void forget(ObjectId object);
 
@@ -67,6 +79,8 @@ class HostTier final {
     std::uint64_t pinned_bytes = 0;
     std::uint64_t budget_bytes = 0;
     std::uint64_t evicted_blocks = 0;
+    std::uint64_t prefetched_used = 0;    // read for later, then asked for
+    std::uint64_t prefetched_unused = 0;  // left without
   };
   Usage usage() const;
 
@@ -75,7 +89,9 @@ class HostTier final {
     BlockAddress address;
     BlockHeader header;
     std::uint32_t pins = 0;
-    bool is_forgotten = false;
+    bool is_forgotten = false;  // in no index: free again without pins
+    bool is_for_later = false;  // in `later_`, where it has no pins
+    bool is_prefetched = false;  // read for later, and not asked for yet
   };
 
   std::optional<Slot> find(const BlockAddress& address) const;
@@ -83,6 +99,9 @@ class HostTier final {
   void unpin_locked(Slot slot);
   void forget_locked(Slot slot);
   std::optional<Slot> take_slot();
+  bool evict(const LeastRecentlyUsed& from);
+  void track(Slot slot, bool is_for_later);
+  void untrack(Slot slot);
 
   const HostTierConfig config_;
   const std::size_t slot_bytes_;  // a block's, up to the alignment of the next
@@ -92,10 +111,14 @@ class HostTier final {
   std::vector<Resident> residents_;  // by slot
   std::vector<Slot> free_;
   LeastRecentlyUsed candidates_;
+  LeastRecentlyUsed later_;
   std::unordered_map<ObjectId, std::unordered_map<std::uint64_t, Slot>> index_;  // object, then layer and block
   std::size_t pinned_ = 0;
-  std::size_t unwritten_ = 0;
+  std::size_t unwritten_ = 0;  // and reserved ones: they lose a pin without anyone's doing
+  std::size_t reserved_ = 0;
   std::uint64_t evicted_ = 0;
+  std::uint64_t prefetched_used_ = 0;
+  std::uint64_t prefetched_unused_ = 0;
 };
 
 // The tiers of one store, by the kind of block.
