@@ -1,30 +1,18 @@
 #include "memory_store/eviction.h"
 
+#include "memory_store/policies/least_frequently_used.h"
+#include "memory_store/policies/least_recently_used.h"
+
 namespace rotulus::memory_store {
 
-LeastRecentlyUsed::LeastRecentlyUsed(std::size_t slot_count)
-    : links_(slot_count + 1), head_(static_cast<Slot>(slot_count)) {
-  links_[head_] = {head_, head_};
-}
-
-void LeastRecentlyUsed::track(Slot slot) {
-  const Slot last = links_[head_].before;
-  links_[slot] = {last, head_};
-  links_[last].after = slot;
-  links_[head_].before = slot;
-  ++size_;
-}
-
-void LeastRecentlyUsed::forget(Slot slot) {
-  const auto [before, after] = links_[slot];
-  links_[before].after = after;
-  links_[after].before = before;
-  --size_;
-}
-
-std::optional<Slot> LeastRecentlyUsed::next() const {
-  if (size_ == 0) return std::nullopt;
-  return links_[head_].after;
+std::unique_ptr<EvictionPolicy> make_eviction_policy(Eviction kind, std::size_t slot_count) {
+  switch (kind) {
+    case Eviction::lru:
+      return std::make_unique<LeastRecentlyUsed>(slot_count);
+    case Eviction::frequent:
+      return std::make_unique<LeastFrequentlyUsed>(slot_count);
+  }
+  return nullptr;
 }
 
 }  // namespace rotulus::memory_store

@@ -1,33 +1,36 @@
-// Which block leaves host memory first: the least recently used of those that may.
+// Which block leaves host memory first. A policy knows slots, never blocks; what it says costs or saves time, and
+// nothing else.
 //
-// Only candidates are tracked; a block that is pinned or not yet written is not one. A policy knows slots, never
-// blocks. All verbs are O(1). Threads: none of its own; guarded by its owner.
+//   place ──► track ⇄ untrack ──► another place, or forgotten
+//
+// Only tracked slots may leave: one that is pinned or not yet written is not tracked. All verbs are O(1), on average.
+// Threads: none of its own; guarded by its owner.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
-#include <vector>
 
 namespace rotulus::memory_store {
 
 using Slot = std::uint32_t;  // index of a block's place in host memory
 
-class LeastRecentlyUsed final {
+class EvictionPolicy {
  public:
-  explicit LeastRecentlyUsed(std::size_t slot_count);
-  void track(Slot slot);   // as the most recently used; REQUIRES: it is not tracked
-  void forget(Slot slot);  // REQUIRES: it is tracked
-  std::optional<Slot> next() const;
-  std::size_t size() const { return size_; }
-
- private:
-  struct Links {
-    Slot before, after;
-  };
-  std::vector<Links> links_;  // a ring through the tracked slots; the last entry is its head
-  Slot head_;
-  std::size_t size_ = 0;
+  virtual ~EvictionPolicy() = default;
+  virtual void place(Slot slot) = 0;             // another block lies in it now; REQUIRES: it is not tracked
+  virtual void use(Slot slot) = 0;               // its block was asked for; REQUIRES: it is not tracked
+  virtual void track(Slot slot) = 0;             // it may leave; REQUIRES: it is not tracked
+  virtual void untrack(Slot slot) = 0;           // it may not; REQUIRES: it is tracked
+  virtual std::optional<Slot> next() const = 0;  // of those tracked
 };
+
+enum class Eviction : std::uint8_t {
+  lru,       // least recently used first
+  frequent,  // least often used first (policies/least_frequently_used.h)
+};
+
+std::unique_ptr<EvictionPolicy> make_eviction_policy(Eviction kind, std::size_t slot_count);
 
 }  // namespace rotulus::memory_store

@@ -9,6 +9,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "memory_store/access_trace.h"
 #include "memory_store/block_writer.h"
 #include "memory_store/manifest.h"
 #include "memory_store/prefetcher.h"
@@ -51,6 +52,7 @@ HostTierConfig kv_tier(const KvStoreConfig& config) {
   return {.block_bytes = config.format.block_bytes(),
           .budget_bytes = config.host_budget_bytes,
           .write_timeout = config.write_timeout,
+          .eviction = config.eviction,
           .budget_field = "host_budget_bytes",
           .budget_flag = "--tier-ram-size"};
 }
@@ -60,6 +62,7 @@ std::optional<HostTierConfig> landmark_tier(const KvStoreConfig& config) {
   return HostTierConfig{.block_bytes = config.landmark_bytes,
                         .budget_bytes = config.landmark_budget_bytes,
                         .write_timeout = config.write_timeout,
+                        .eviction = config.eviction,
                         .budget_field = "landmark_budget_bytes",
                         .budget_flag = "--landmark-ram-size"};
 }
@@ -85,7 +88,9 @@ struct KvStore::State {
                      return !load.damage && !load.failure;
                    }),
         readers(config.reader_threads, [this] { return prefetcher.read_next(); }),
-        writer(host, volumes, format, config.write_timeout) {}
+        writer(host, volumes, format, config.write_timeout) {
+    if (!config.access_trace.empty()) trace.emplace(config.access_trace);
+  }
 
   void open_volumes();
   void check_address(const BlockAddress& address) const;
@@ -103,6 +108,7 @@ struct KvStore::State {
   Prefetcher prefetcher;
   ReaderPool readers;
   BlockWriter writer;
+  std::optional<AccessTrace> trace;
   Damage last_damage;
   mutable std::mutex erased_mutex;
   std::unordered_set<ObjectId> erased;  // in this life; 8 bytes each, and ids do not come back
@@ -215,6 +221,7 @@ PinnedBlocks KvStore::pin(std::span<const BlockAddress> addresses) {
     state_->check_address(address);
     CHECK(address.kind == addresses.front().kind, to_string(address));
   }
+  if (state_->trace && addresses.front().kind == BlockKind::kv) state_->trace->write(addresses);
   HostTier& tier = state_->host.of(addresses.front().kind);
   std::vector<std::optional<Slot>> resident(addresses.size());
   tier.pin_resident(addresses, resident);

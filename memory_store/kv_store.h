@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "kernels/kv_format.h"
+#include "memory_store/eviction.h"
 #include "memory_store/kv_block.h"
 #include "memory_store/verification.h"
 #include "protocol/ids.h"
@@ -42,8 +43,10 @@ struct KvStoreConfig {
   std::size_t landmark_bytes = 0;         // of one layer of one stripe; 0: the store keeps no landmarks
   std::size_t host_budget_bytes = 0;      // for KV
   std::size_t landmark_budget_bytes = 0;  // for landmarks, beside it
+  Eviction eviction = Eviction::frequent;
   std::size_t reader_threads = 2;
-  std::size_t max_volume_bytes = 0;  // 0: as much as the disk has; a commit beyond it is storage_full
+  std::filesystem::path access_trace;  // where to write which KV blocks are pinned (access_trace.h); "": nowhere
+  std::size_t max_volume_bytes = 0;    // 0: as much as the disk has; a commit beyond it is storage_full
   std::chrono::milliseconds lock_timeout = protocol::kVolumeLockTimeout;
   std::chrono::milliseconds write_timeout = protocol::kVolumeWriteTimeout;
 };
@@ -148,7 +151,7 @@ class KvStore final {
     std::uint64_t blocks_corrupt = 0;
     std::uint64_t blocks_evicted = 0;
     std::uint64_t blocks_written = 0;
-    std::uint64_t prefetched_used = 0;  // read because prefetch() named them, and then asked for
+    std::uint64_t prefetched_used = 0;    // read because prefetch() named them, and then asked for
     std::uint64_t prefetched_unused = 0;  // left host memory without
   };
   Stats stats() const;

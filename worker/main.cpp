@@ -70,6 +70,10 @@ std::unique_ptr<memory_store::KvStore> open_store(const Options& options, const 
   config.landmark_bytes = kernels::landmark_stripe_bytes(config.format);
   config.host_budget_bytes = options.host_bytes - options.landmark_bytes;
   config.landmark_budget_bytes = options.landmark_bytes;
+  config.eviction = options.eviction;
+  if (!options.access_trace.empty()) {
+    config.access_trace = fmt::format("{}.rank{}", options.access_trace.string(), place.rank);
+  }
   config.max_volume_bytes = options.disk_bytes;
   auto store = memory_store::KvStore::open(config);
   for (const auto& failure : store->failed_volumes()) {

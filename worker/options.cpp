@@ -83,6 +83,13 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
       app.add_option("--landmark-ram-size", options.landmark_bytes, "Of it for landmarks; default a quarter")
           ->envname("ROTULUS_LANDMARK_RAM_SIZE")
           ->transform(CLI::AsSizeValue(false));
+  add_choice<memory_store::Eviction>(
+      app, "--eviction", "ROTULUS_EVICTION", options.eviction,
+      {{"lru", memory_store::Eviction::lru}, {"frequent", memory_store::Eviction::frequent}},
+      "Which blocks stay in host memory (default frequent)");
+  app.add_option("--access-trace", options.access_trace,
+                 "Write here which blocks are asked for, one file a rank, for rotulus-bench-eviction")
+      ->envname("ROTULUS_ACCESS_TRACE");
   app.add_option("--tier-disk-size", options.disk_bytes, "Bytes of each volume; 0: as much as the disk has")
       ->envname("ROTULUS_TIER_DISK_SIZE")
       ->transform(CLI::AsSizeValue(false));

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "kernels/backend.h"
+#include "memory_store/eviction.h"
 #include "worker/parallel/step_attention.h"
 
 namespace rotulus::worker {
@@ -24,7 +25,9 @@ struct Options {
       kernels::Arithmetic::f32;      // nullopt: by the rates of rank 0's machine
   std::uint64_t host_bytes = 0;      // --tier-ram-size, per rank: for KV and landmarks
   std::uint64_t landmark_bytes = 0;  // --landmark-ram-size, of these for landmarks; less than host_bytes
-  std::uint64_t disk_bytes = 0;      // --tier-disk-size, per volume; 0: as much as the disk has
+  memory_store::Eviction eviction = memory_store::Eviction::frequent;
+  std::filesystem::path access_trace;  // "": none
+  std::uint64_t disk_bytes = 0;        // --tier-disk-size, per volume; 0: as much as the disk has
   std::uint32_t step_tokens = 0;
   std::string chat_template;
   Strategy strategy = Strategy::automatic;

@@ -221,7 +221,10 @@ TEST(Damage, OfLandmarksIsFoundAndTheBlocksBesideThemAreServed) {
 TEST(Damage, OfAnyBlockIsCountedByVerifyingTheObjectAsItLiesOnTheDisk) {
   Pristine pristine;
   write_closed(pristine);
-  open_store(make_config(pristine.directory / "volume", 64));  // a second life writes what was in the log into tables
+  {
+    const auto store = open_store(make_config(pristine.directory / "volume", 64));  // the log becomes a table
+    wait_for_tables(pristine.directory / "volume", kObjects);
+  }
   for (const BlockAddress& address : object_of({2}, 8).all(pristine.volume)) {
     SCOPED_TRACE(to_string(address));
     const TemporaryDirectory copy(TemporaryDirectory::Place::memory);

@@ -275,8 +275,9 @@ TEST(KvStore, LeavesWhatIsDiscardedOutOfItsObject) {
 
 TEST(KvStore, KeepsTwoVolumesApart) {
   const TemporaryDirectory directory;
-  KvStoreConfig config = make_config(directory / "a", 16);
+  KvStoreConfig config = make_config(directory / "a", 4 * kLayers);
   config.volume_paths.push_back(directory / "b");
+  config.eviction = Eviction::lru;  // what was read last stays
   std::vector<std::uint64_t> hashes;
   std::vector<VolumeId> volumes;
   {

@@ -14,8 +14,10 @@ using RowGroup = StepAttention::RowGroup;
 std::vector<std::uint32_t> guess_chosen(const GroupSetting& group, const RowGroup& rows, std::uint32_t layer) {
   const protocol::LaneRange own = protocol::lanes_of_rank(group.transport.rank(), group.transport.size());
   const std::size_t most = protocol::kRingMessageBytes / group.format.block_bytes();
+  const bool takes_up = rows.retrieval->takes_up_in(layer) || !rows.selection;
+  const Retrieval::SharedSelection selection = takes_up ? rows.retrieval->selection(layer) : rows.selection;
   std::vector<std::uint32_t> blocks;
-  for (const VisibleBlock& block : rows.retrieval->visible_blocks(layer, rows.tile_end)) {
+  for (const VisibleBlock& block : rows.retrieval->visible_blocks(*selection, rows.tile_end)) {
     if (blocks.size() < most && own.contains(protocol::lane_of_block(block.index))) blocks.push_back(block.index);
   }
   return blocks;

@@ -1,8 +1,8 @@
 // What this rank will probably attend after the piece at hand, so that the store reads it while this one is computed.
 //
 // Under exact attention, and in layers that slide, it is known: the next piece of the layer, or the first of what comes
-// then. Under retrieval it is a guess: the pages that were chosen last in the layer that comes. Seven tokens of eight
-// use them again (retrieval.h).
+// then. Under retrieval it is a guess: the pages that were chosen last in the layer that comes. Most tokens use them
+// again (Retrieval::selection_interval).
 #pragma once
 
 #include <vector>

@@ -35,8 +35,8 @@ HostTier::HostTier(const HostTierConfig& config)
       slot_bytes_(align(config.block_bytes)),
       arena_(slot_bytes_, count_slots(config)),
       residents_(count_slots(config)),
-      candidates_(residents_.size()),
-      later_(residents_.size()) {
+      candidates_(make_eviction_policy(config.eviction, residents_.size())),
+      later_(residents_.size(), 1) {
   free_.reserve(residents_.size());
   for (std::size_t slot = residents_.size(); slot-- > 0;) free_.push_back(static_cast<Slot>(slot));
 }
@@ -61,6 +61,8 @@ Slot HostTier::place(const BlockAddress& address) {
   Resident& resident = residents_[*slot];
   resident = Resident{.address = address};
   index_[address.object][key_in_object(address)] = *slot;
+  candidates_->place(*slot);
+  candidates_->use(*slot);
   resident.pins = 1;
   ++pinned_;
   return *slot;
@@ -96,7 +98,7 @@ bool HostTier::is_resident(const BlockAddress& address) const {
 
 bool HostTier::is_full() const {
   const std::lock_guard lock(mutex_);
-  return free_.empty() && candidates_.size() == 0 && later_.size() == 0;
+  return free_.empty() && !candidates_->next() && later_count_ == 0;
 }
 
 void HostTier::begin_write(Slot slot) {
@@ -116,7 +118,7 @@ void HostTier::end_write(Slot slot) {
 
 std::vector<BlockAddress> HostTier::keep_for_later(std::span<const BlockAddress> addresses) {
   const std::lock_guard lock(mutex_);
-  while (const std::optional<Slot> slot = later_.next()) {
+  while (const std::optional<Slot> slot = later_.front(0)) {
     untrack(*slot);
     track(*slot, false);
   }
@@ -125,7 +127,7 @@ std::vector<BlockAddress> HostTier::keep_for_later(std::span<const BlockAddress>
     const std::optional<Slot> slot = find(address);
     if (!slot) {
       absent.push_back(address);
-    } else if (residents_[*slot].pins == 0 && !residents_[*slot].is_for_later && later_.size() < residents_.size() / 2) {
+    } else if (residents_[*slot].pins == 0 && !residents_[*slot].is_for_later && later_count_ < residents_.size() / 2) {
       untrack(*slot);
       track(*slot, true);
     }
@@ -135,8 +137,8 @@ std::vector<BlockAddress> HostTier::keep_for_later(std::span<const BlockAddress>
 
 std::optional<Slot> HostTier::reserve() {
   const std::lock_guard lock(mutex_);
-  if (later_.size() + reserved_ >= residents_.size() / 2) return std::nullopt;
-  if (free_.empty() && !evict(candidates_)) return std::nullopt;
+  if (later_count_ + reserved_ >= residents_.size() / 2) return std::nullopt;
+  if (free_.empty() && !evict(candidates_->next())) return std::nullopt;
   const Slot slot = free_.back();
   free_.pop_back();
   residents_[slot] = Resident{.pins = 1, .is_forgotten = true};
@@ -159,6 +161,7 @@ void HostTier::keep_for_later(Slot slot, const BlockAddress& address, const Bloc
     } else {
       resident = Resident{.address = address, .header = header, .is_prefetched = true};
       index_[address.object][key_in_object(address)] = slot;
+      candidates_->place(slot);
       track(slot, true);
     }
   }
@@ -210,6 +213,7 @@ std::optional<Slot> HostTier::find(const BlockAddress& address) const {
 void HostTier::pin_locked(Slot slot) {
   if (residents_[slot].pins++ > 0) return;
   untrack(slot);
+  candidates_->use(slot);
   ++pinned_;
   prefetched_used_ += std::exchange(residents_[slot].is_prefetched, false) ? 1 : 0;
 }
@@ -238,14 +242,13 @@ void HostTier::forget_locked(Slot slot) {
 }
 
 std::optional<Slot> HostTier::take_slot() {
-  if (free_.empty() && !evict(candidates_) && !evict(later_)) return std::nullopt;
+  if (free_.empty() && !evict(candidates_->next()) && !evict(later_.front(0))) return std::nullopt;
   const Slot slot = free_.back();
   free_.pop_back();
   return slot;
 }
 
-bool HostTier::evict(const LeastRecentlyUsed& from) {
-  const std::optional<Slot> victim = from.next();
+bool HostTier::evict(std::optional<Slot> victim) {
   if (!victim) return false;
   forget_locked(*victim);
   ++evicted_;
@@ -254,11 +257,15 @@ bool HostTier::evict(const LeastRecentlyUsed& from) {
 
 void HostTier::track(Slot slot, bool is_for_later) {
   residents_[slot].is_for_later = is_for_later;
-  (is_for_later ? later_ : candidates_).track(slot);
+  if (!is_for_later) return candidates_->track(slot);
+  later_.push_back(0, slot);
+  ++later_count_;
 }
 
 void HostTier::untrack(Slot slot) {
-  (std::exchange(residents_[slot].is_for_later, false) ? later_ : candidates_).forget(slot);
+  if (!std::exchange(residents_[slot].is_for_later, false)) return candidates_->untrack(slot);
+  later_.remove(slot);
+  --later_count_;
 }
 
 }  // namespace rotulus::memory_store

@@ -1,7 +1,7 @@
 // Blocks of one kind in host memory: which are there, who holds them, and which go when another needs the place.
 //
 // A block is resident in a slot. It has pins: of readers, of the one that fills or loads it, of the writer while it is
-// not yet on its volume. Without pins it may be evicted, least recently used first. A forgotten block is found no more;
+// not yet on its volume. Without pins it may be evicted, in the order of a policy. A forgotten block is found no more;
 // its slot is free again when the last pin is gone.
 //
 // Invariants:
@@ -21,6 +21,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -30,6 +31,7 @@
 
 #include "memory_store/eviction.h"
 #include "memory_store/kv_block.h"
+#include "memory_store/policies/slot_rings.h"
 #include "memory_store/tiers/host/arena.h"
 
 namespace rotulus::memory_store {
@@ -38,6 +40,7 @@ struct HostTierConfig {
   std::size_t block_bytes = 0;
   std::size_t budget_bytes = 0;
   std::chrono::milliseconds write_timeout{0};
+  Eviction eviction = Eviction::lru;
   std::string budget_field;  // as errors name the budget …
   std::string budget_flag;   // … and the flag that makes it larger
 };
@@ -89,8 +92,8 @@ class HostTier final {
     BlockAddress address;
     BlockHeader header;
     std::uint32_t pins = 0;
-    bool is_forgotten = false;  // in no index: free again without pins
-    bool is_for_later = false;  // in `later_`, where it has no pins
+    bool is_forgotten = false;   // in no index: free again without pins
+    bool is_for_later = false;   // in `later_`, where it has no pins
     bool is_prefetched = false;  // read for later, and not asked for yet
   };
 
@@ -99,7 +102,7 @@ class HostTier final {
   void unpin_locked(Slot slot);
   void forget_locked(Slot slot);
   std::optional<Slot> take_slot();
-  bool evict(const LeastRecentlyUsed& from);
+  bool evict(std::optional<Slot> victim);
   void track(Slot slot, bool is_for_later);
   void untrack(Slot slot);
 
@@ -110,8 +113,9 @@ class HostTier final {
   HostArena arena_;
   std::vector<Resident> residents_;  // by slot
   std::vector<Slot> free_;
-  LeastRecentlyUsed candidates_;
-  LeastRecentlyUsed later_;
+  std::unique_ptr<EvictionPolicy> candidates_;
+  SlotRings later_;  // one ring
+  std::size_t later_count_ = 0;
   std::unordered_map<ObjectId, std::unordered_map<std::uint64_t, Slot>> index_;  // object, then layer and block
   std::size_t pinned_ = 0;
   std::size_t unwritten_ = 0;  // and reserved ones: they lose a pin without anyone's doing
