@@ -99,6 +99,8 @@ void add_serve(Parser& parser) {
   verb->add_option("--strategy", options.strategy, "How queries and keys of ranks meet; any gives the same answers")
       ->check(CLI::IsMember({"auto", "ring", "gathered"}));
   verb->add_option("-a,--alias", options.alias, "Name of the model in the API [the file's]");
+  verb->add_option("-c,--context-length", options.context_length,
+                   "Positions that exact attention may span; 0: what the model was trained for");
   verb->add_option("--step-tokens", options.step_tokens, "Tokens of one step of a prefill; 0: by time");
   verb->add_option(
       "--chat-template", options.chat_template,

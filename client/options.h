@@ -35,7 +35,8 @@ struct ServeOptions {
   std::string strategy = "auto";     // how queries and keys meet; any gives the same bits
   std::string alias;
   std::string chat_template;
-  std::uint32_t step_tokens = 0;  // 0: the worker's own choice
+  std::uint32_t context_length = 0;  // of the window; 0: what the model was trained for
+  std::uint32_t step_tokens = 0;     // 0: the worker's own choice
   bool must_rebuild_catalogue = false;
   std::filesystem::path program_directory;  // of rotulus-coordinator and rotulus-worker
   std::string mpirun = "mpirun";

@@ -18,6 +18,7 @@ struct RankView {
   protocol::LaneRange lanes;
   std::vector<protocol::VolumeState> volumes;
   std::vector<protocol::VolumeFailure> failed_volumes;
+  std::vector<protocol::MachineRate> rates;
   protocol::WorkerStats stats;
 };
 

@@ -53,6 +53,9 @@ std::optional<Refusal> find_difference(const Hello& other, const Hello& hello) {
   if (other.parameters.numerics_id != hello.parameters.numerics_id) {
     return differs("numerics id", other.parameters.numerics_id, hello.parameters.numerics_id);
   }
+  if (other.model.context_length != hello.model.context_length) {
+    return differs("context length", other.model.context_length, hello.model.context_length);
+  }
   if (!(other.model == hello.model)) return differs("model", other.model.name, hello.model.name);
   for (const protocol::VolumeState& volume : hello.volumes) {
     for (const protocol::VolumeState& held : other.volumes) {

@@ -205,6 +205,7 @@ class Program {
       now.ram_bytes += rank.stats.host_bytes_used;
       now.ram_bytes_budget += rank.stats.host_bytes_budget;
       now.disk_bytes += rank.stats.disk_bytes_used;
+      now.rates_by_rank[rank.rank] = rank.rates;
     }
     return now;
   }

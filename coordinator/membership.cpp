@@ -505,6 +505,7 @@ std::vector<RankView> Membership::ranks() const {
                      .lanes = protocol::lanes_of_rank(number, size_),
                      .volumes = rank.hello.volumes,
                      .failed_volumes = rank.hello.failed_volumes,
+                     .rates = rank.hello.rates,
                      .stats = rank.stats});
   }
   return views;

@@ -102,6 +102,10 @@ struct Metrics::State {
   Family<Gauge>& tier_bytes = gauges(registry, "rotulus_kv_bytes", "Bytes of KV by tier, summed over ranks");
   Gauge& ram_budget = gauge(registry, "rotulus_kv_ram_budget_bytes", "Budget of host memory for KV over all ranks");
   Gauge& ranks = gauge(registry, "rotulus_worker_ranks", "Ranks of the present worker group");
+  Family<Gauge>& machine_rates = gauges(registry, "rotulus_machine_operations_per_second",
+                                        "What a thread of a rank's machine was measured to do, by instruction");
+  Family<Gauge>& machine_reads =
+      gauges(registry, "rotulus_machine_read_bytes_per_second", "What so many threads together were measured to read");
   Gauge& ready = gauge(registry, "rotulus_ready", "1 while a worker group is ready");
 };
 
@@ -129,6 +133,15 @@ std::string Metrics::serialize() {
   state_->ram_budget.Set(static_cast<double>(now.ram_bytes_budget));
   state_->ranks.Set(static_cast<double>(now.ranks_connected));
   state_->ready.Set(now.is_ready ? 1 : 0);
+  for (const auto& [rank, rates] : now.rates_by_rank) {
+    for (const protocol::MachineRate& rate : rates) {
+      const std::string of_rank = std::to_string(rank);
+      Gauge& gauge = rate.name == "read"
+                         ? state_->machine_reads.Add({{"rank", of_rank}, {"threads", std::to_string(rate.threads)}})
+                         : state_->machine_rates.Add({{"rank", of_rank}, {"instruction", rate.name}});
+      gauge.Set(rate.per_second);
+    }
+  }
   return prometheus::TextSerializer().Serialize(state_->registry.Collect());
 }
 

@@ -25,6 +25,7 @@ struct MetricsSnapshot {
   std::uint64_t disk_bytes = 0;
   std::size_t ranks_connected = 0;
   bool is_ready = false;
+  std::map<std::uint32_t, std::vector<protocol::MachineRate>> rates_by_rank;
 };
 
 class Metrics final {

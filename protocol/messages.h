@@ -122,6 +122,7 @@ struct ModelFacts {
   std::string architecture;
   std::string chat_template;         // "" where there is none
   std::uint32_t context_length = 0;  // the window
+  std::uint32_t trained_length = 0;  // the window that it was trained for
   std::uint32_t vocabulary = 0;
   std::uint32_t layers = 0;
   std::uint64_t parameter_count = 0;
@@ -140,6 +141,14 @@ struct VolumeState {
   std::uint64_t disk = 0;                // one of its host; volumes may share it
   std::uint64_t disk_bytes_free = 0;
   bool operator==(const VolumeState&) const = default;
+};
+
+// What one machine can do, measured when its worker started.
+struct MachineRate {
+  std::string name;           // "fma_f32", "dot_bf16", "dot_int8", "tile_bf16", "tile_int8", "read"
+  std::uint32_t threads = 1;  // together
+  double per_second = 0;      // operations, two for each product that is added; of "read": bytes
+  bool operator==(const MachineRate&) const = default;
 };
 
 struct VolumeFailure {
@@ -209,6 +218,7 @@ struct Hello {  // worker
   ContextParameters parameters;      // what this rank would give a new context
   std::vector<VolumeState> volumes;  // held
   std::vector<VolumeFailure> failed_volumes;
+  std::vector<MachineRate> rates;
   std::array<std::uint8_t, 32> proof{};  // HMAC-SHA-256(secret, nonce | the message with proof zero); zero: no secret
   bool operator==(const Hello&) const = default;
 };

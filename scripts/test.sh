@@ -5,7 +5,9 @@
 #   2. the parsers and the durable parts again under AddressSanitizer and UndefinedBehaviourSanitizer (preset dev)
 #   3. pytest: architecture (the house), oracle (numbers against a float64 forward), system (real processes, kills)
 #
-# Each part leaves JUnit files in build/test-results; what should have left one and did not counts as failed.
+# While 1 runs, the other build of 2 compiles; its tests run beside the oracle. The tests of real processes come last and
+# have the machine to themselves. Each part leaves JUnit files in build/test-results; what should have left one and did
+# not counts as failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -29,26 +31,38 @@ give_up() {
 scripts/setup.sh || give_up setup
 scripts/build.sh release all || give_up build
 
-say "C++ tests (release)"
-touch "$results/ctest-release.xml"
-ctest --test-dir build/release --output-on-failure --timeout 900 --no-tests=error \
-  --output-junit "$results/ctest-release.xml" </dev/null
+release_tests() {
+  touch "$results/ctest-release.xml"
+  ctest --test-dir build/release --output-on-failure --timeout 900 --no-tests=error \
+    --output-junit "$results/ctest-release.xml" </dev/null
+}
 
-say "C++ tests (dev: ASan, UBSan)"
-dev_programs=(protocol_tests client_tests memory_store_tests coordinator_tests coordinator_http_tests worker_tests)
-if build_preset dev "${dev_programs[@]}"; then
-  for program in "${dev_programs[@]}"; do
+sanitized_tests() {
+  local programs=(protocol_tests client_tests memory_store_tests coordinator_tests coordinator_http_tests worker_tests)
+  touch "$results/dev-build.xml"
+  build_preset dev "${programs[@]}" || return
+  rm "$results/dev-build.xml"
+  for program in "${programs[@]}"; do
     touch "$results/dev-$program.xml"
     "build/dev/bin/$program" --gtest_brief=1 --gtest_output="xml:$results/dev-$program.xml" </dev/null
   done
-else
-  touch "$results/dev-build.xml"
-fi
+}
 
-for part in architecture oracle system; do
-  say "pytest tests/$part"
-  touch "$results/pytest-$part.xml"
-  .venv/bin/python -m pytest -q --durations=5 --junitxml="$results/pytest-$part.xml" "tests/$part" </dev/null
-done
+python_tests() {
+  touch "$results/pytest-$1.xml"
+  .venv/bin/python -m pytest -q --durations=5 --junitxml="$results/pytest-$1.xml" "tests/$1" </dev/null
+}
+
+sanitized_tests >build/test-sanitized.log 2>&1 &
+say "C++ tests (release)"
+release_tests
+say "pytest tests/architecture tests/oracle"
+python_tests architecture
+python_tests oracle
+wait
+say "C++ tests (dev: ASan, UBSan)"
+grep -v "^\[[0-9]*/[0-9]*\] " build/test-sanitized.log  # but for the steps of the build
+say "pytest tests/system"
+python_tests system
 
 close

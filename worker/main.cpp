@@ -97,6 +97,21 @@ std::uint64_t count_parameters(const Model& model) {
   return count;
 }
 
+std::uint32_t window_of(const Options& options, const Model& model) {
+  return options.context_length > 0 ? options.context_length : model.hyperparameters.context_length;
+}
+
+std::vector<protocol::MachineRate> to_words(const kernels::MachineRates& rates) {
+  std::vector<protocol::MachineRate> words;
+  for (const kernels::Instruction instruction : kernels::kInstructions) {
+    words.push_back({std::string(to_string(instruction)), 1, rates.operations_of(instruction)});
+  }
+  for (const auto& read : rates.reads) {
+    words.push_back({"read", static_cast<std::uint32_t>(read.threads), read.bytes_per_second});
+  }
+  return words;
+}
+
 protocol::Hello make_hello(const Options& options, const Place& place, std::uint64_t group, const Model& model,
                            const ChatTemplate* chat_template, const kernels::Backend& backend,
                            const memory_store::KvStore& store) {
@@ -115,7 +130,8 @@ protocol::Hello make_hello(const Options& options, const Place& place, std::uint
   hello.model.name = h.name;
   hello.model.architecture = h.architecture->name;
   hello.model.chat_template = chat_template ? chat_template->name() : "";
-  hello.model.context_length = h.context_length;
+  hello.model.context_length = window_of(options, model);
+  hello.model.trained_length = h.context_length;
   hello.model.vocabulary = h.vocabulary;
   hello.model.layers = h.layers;
   hello.model.parameter_count = count_parameters(model);
@@ -237,11 +253,16 @@ void run(const Options& options, spdlog::logger& log) {
   const auto chat_template = make_chat_template(model->file.find_string("tokenizer.chat_template"),
                                                 options.chat_template, template_marks(tokenizer));
   const auto store = open_store(options, place, *model, log);
-  RankEngine engine(*model, *backend, *store, *transport, {options.kv_type, options.strategy});
+  const std::uint32_t window = window_of(options, *model);
+  if (window > model->hyperparameters.context_length) {  // it sees there as well as it can
+    log.warn("context_length {} trained_for={}", window, model->hyperparameters.context_length);
+  }
+  RankEngine engine(*model, *backend, *store, *transport, {options.kv_type, options.strategy, window});
 
   SharedCounters counters;
-  const protocol::Hello hello =
+  protocol::Hello hello =
       make_hello(options, place, agree_on_group(*transport), *model, chat_template.get(), *backend, *store);
+  hello.rates = to_words(rates);
   ControlLink* to_coordinator = nullptr;
   const auto reply = [&](protocol::Message message) { to_coordinator->send(std::move(message)); };
   TextService text(tokenizer, chat_template.get(), reply);
@@ -261,7 +282,7 @@ void run(const Options& options, spdlog::logger& log) {
   if (place.rank == 0) {
     SchedulerConfig config;
     config.rank_count = place.size;
-    config.context_length = model->hyperparameters.context_length;
+    config.context_length = window;
     config.vocabulary = model->hyperparameters.vocabulary;
     config.step_tokens = options.step_tokens;
     config.holders = engine.volume_holders();

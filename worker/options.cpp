@@ -93,6 +93,10 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   app.add_option("--tier-disk-size", options.disk_bytes, "Bytes of each volume; 0: as much as the disk has")
       ->envname("ROTULUS_TIER_DISK_SIZE")
       ->transform(CLI::AsSizeValue(false));
+  app.add_option("-c,--context-length", options.context_length,
+                 "Positions that exact attention may span; 0: what the model was trained for")
+      ->envname("ROTULUS_CONTEXT_LENGTH")
+      ->check(CLI::Range(512, 1 << 24) | CLI::IsMember({0}));
   app.add_option("--step-tokens", options.step_tokens, "Rows of a document in one step; 0: by the measured rate")
       ->envname("ROTULUS_STEP_TOKENS")
       ->check(CLI::Range(0, 65536));

@@ -28,6 +28,7 @@ struct Options {
   memory_store::Eviction eviction = memory_store::Eviction::frequent;
   std::filesystem::path access_trace;  // "": none
   std::uint64_t disk_bytes = 0;        // --tier-disk-size, per volume; 0: as much as the disk has
+  std::uint32_t context_length = 0;    // --context-length: of the window; 0: what the model was trained for
   std::uint32_t step_tokens = 0;
   std::string chat_template;
   Strategy strategy = Strategy::automatic;

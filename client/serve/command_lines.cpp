@@ -72,6 +72,7 @@ Arguments worker_group_arguments(const ServeOptions& options, const RunPaths& pa
   add({"--strategy", options.strategy});
   if (!options.landmark_ram_size.empty()) add({"--landmark-ram-size", options.landmark_ram_size});
   if (!options.tier_disk_size.empty()) add({"--tier-disk-size", options.tier_disk_size});
+  if (options.context_length) add({"--context-length", std::to_string(options.context_length)});
   if (options.step_tokens) add({"--step-tokens", std::to_string(options.step_tokens)});
   if (!options.chat_template.empty()) add({"--chat-template", options.chat_template});
   add({"--die-with-parent"});

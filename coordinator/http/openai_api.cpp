@@ -178,7 +178,7 @@ Handled list_models(const Backends& backends) {
   json.begin_object().field("object", "list").key("data").begin_array().begin_object();
   json.field("id", backends.cluster.model_name()).field("object", "model").field("created", backends.started_at_unix_s);
   json.field("owned_by", "rotulus").field("max_model_len", facts.context_length);
-  json.key("meta").begin_object().field("n_vocab", facts.vocabulary).field("n_ctx_train", facts.context_length);
+  json.key("meta").begin_object().field("n_vocab", facts.vocabulary).field("n_ctx_train", facts.trained_length);
   json.field("n_params", facts.parameter_count).field("size", facts.file_bytes).end_object();
   json.end_object().end_array().end_object();
   co_return json_response(json.take());

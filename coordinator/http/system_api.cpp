@@ -58,6 +58,12 @@ void write_rank(JsonWriter& json, const RankView& rank) {
   json.field("threads", rank.threads);
   json.key("lanes").begin_object().field("begin", rank.lanes.begin).field("end", rank.lanes.end).end_object();
   write_volumes(json, rank);
+  json.key("rates").begin_array();
+  for (const protocol::MachineRate& rate : rank.rates) {
+    json.begin_object().field("name", rate.name).field("threads", rate.threads);
+    json.field("per_second", rate.per_second).end_object();
+  }
+  json.end_array();
   write_stats(json, rank.stats);
   json.end_object();
 }
@@ -70,7 +76,8 @@ void write_model(JsonWriter& json, const ClusterView& cluster, std::string_view 
   }
   const protocol::ModelFacts& model = *cluster.model;
   json.begin_object().field("id", name).field("name", model.name).field("architecture", model.architecture);
-  json.field("context_length", model.context_length).field("n_vocab", model.vocabulary).field("layers", model.layers);
+  json.field("context_length", model.context_length).field("trained_length", model.trained_length);
+  json.field("n_vocab", model.vocabulary).field("layers", model.layers);
   json.field("n_params", model.parameter_count).field("size", model.file_bytes);
   json.field("kv_bytes_per_token", model.kv.token_bytes);
   json.field("sliding_kv_bytes_per_token", model.kv.sliding_token_bytes);

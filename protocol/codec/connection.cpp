@@ -24,6 +24,7 @@ void write(Hello::Builder to, const protocol::Hello& from) {
   write_list(to.initVolumes(count_of(from.volumes)), from.volumes);
   write_list(to.initFailedVolumes(count_of(from.failed_volumes)), from.failed_volumes);
   to.setProof(fixed(from.proof));
+  write_list(to.initRates(count_of(from.rates)), from.rates);
 }
 
 protocol::Hello read(Hello::Reader from) {
@@ -38,6 +39,7 @@ protocol::Hello read(Hello::Reader from) {
           .parameters = read(from.getParameters()),
           .volumes = read_list(from.getVolumes()),
           .failed_volumes = read_list(from.getFailedVolumes()),
+          .rates = read_list(from.getRates()),
           .proof = fixed<32>(from.getProof(), "proof")};
 }
 

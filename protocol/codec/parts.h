@@ -26,6 +26,8 @@ void write(ModelFacts::Builder to, const protocol::ModelFacts& from);
 protocol::ModelFacts read(ModelFacts::Reader from);
 void write(VolumeState::Builder to, const protocol::VolumeState& from);
 protocol::VolumeState read(VolumeState::Reader from);
+void write(MachineRate::Builder to, const protocol::MachineRate& from);
+protocol::MachineRate read(MachineRate::Reader from);
 void write(VolumeFailure::Builder to, const protocol::VolumeFailure& from);
 protocol::VolumeFailure read(VolumeFailure::Reader from);
 void write(WorkerStats::Builder to, const protocol::WorkerStats& from);

@@ -200,6 +200,7 @@ void write(ModelFacts::Builder to, const protocol::ModelFacts& from) {
   to.setKvBytesPerToken(from.kv.token_bytes);
   to.setSlidingKvBytesPerToken(from.kv.sliding_token_bytes);
   to.setSlidingWindow(from.kv.sliding_window);
+  to.setTrainedLength(from.trained_length);
 }
 
 protocol::ModelFacts read(ModelFacts::Reader from) {
@@ -207,6 +208,7 @@ protocol::ModelFacts read(ModelFacts::Reader from) {
           .architecture = text(from.getArchitecture()),
           .chat_template = text(from.getChatTemplate()),
           .context_length = from.getContextLength(),
+          .trained_length = from.getTrainedLength(),
           .vocabulary = from.getVocabulary(),
           .layers = from.getLayers(),
           .parameter_count = from.getParameterCount(),
@@ -236,6 +238,16 @@ protocol::VolumeState read(VolumeState::Reader from) {
           .bytes_free = from.getBytesFree(),
           .disk = from.getDisk(),
           .disk_bytes_free = from.getDiskBytesFree()};
+}
+
+void write(MachineRate::Builder to, const protocol::MachineRate& from) {
+  to.setName(text(from.name));
+  to.setThreads(from.threads);
+  to.setPerSecond(from.per_second);
+}
+
+protocol::MachineRate read(MachineRate::Reader from) {
+  return {.name = text(from.getName()), .threads = from.getThreads(), .per_second = from.getPerSecond()};
 }
 
 void write(VolumeFailure::Builder to, const protocol::VolumeFailure& from) {

@@ -27,6 +27,7 @@ struct Hello {
   failedVolumes @10 :List(Records.VolumeFailure);   # That it was told to hold and could not open.
   proof @11 :Data;                # 32 bytes: HMAC-SHA-256(secret, nonce | this message with a proof of zeros);
                                   # zeros where no secret is set.
+  rates @12 :List(Records.MachineRate);             # Of its machine.
 }
 
 struct Welcome {

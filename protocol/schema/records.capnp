@@ -136,6 +136,14 @@ struct ModelFacts {
   kvBytesPerToken @8 :UInt64;     # Over all layers, in the stored form.
   slidingKvBytesPerToken @9 :UInt64;        # Of these, in layers that see the last slidingWindow tokens only.
   slidingWindow @10 :UInt32;      # 0: no layer slides.
+  trainedLength @11 :UInt32;      # The window that it was trained for.
+}
+
+struct MachineRate {
+  # What one machine can do, measured when its worker started.
+  name @0 :Text;                  # "fma_f32", "dot_bf16" …, "read".
+  threads @1 :UInt32;             # Together.
+  perSecond @2 :Float64;          # Operations, two for each product that is added; of "read": bytes.
 }
 
 struct VolumeState {

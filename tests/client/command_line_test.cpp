@@ -56,7 +56,8 @@ TEST_F(CommandLineTest, TakesTheFlagsOfServe) {
                                     "8M",     "--api-key",
                                     "k",      "-a",
                                     "name",   "--step-tokens",
-                                    "64",     "--rebuild-catalogue"});
+                                    "64",     "-c",
+                                    "4096",   "--rebuild-catalogue"});
   EXPECT_EQ(serve.model, "a.gguf");
   EXPECT_EQ(serve.ranks, 3u);
   EXPECT_EQ(serve.threads, 2u);
@@ -69,6 +70,7 @@ TEST_F(CommandLineTest, TakesTheFlagsOfServe) {
   EXPECT_EQ(serve.landmark_ram_size, "8M");
   EXPECT_EQ(serve.alias, "name");
   EXPECT_EQ(serve.step_tokens, 64u);
+  EXPECT_EQ(serve.context_length, 4096u);
   EXPECT_TRUE(serve.must_rebuild_catalogue);
   EXPECT_EQ(line_.global.api_key, "k");
 }

@@ -70,7 +70,8 @@ TEST_F(MembershipTest, RefusesARankThatDiffersFromItsGroupByTheFieldsName) {
       {"kv_type", [](protocol::Hello& hello) { hello.parameters.kv_type = "f32"; }},
       {"numerics id", [](protocol::Hello& hello) { hello.parameters.numerics_id = "other"; }},
       {"group size", [](protocol::Hello& hello) { hello.size = 3; }},
-      {"model", [](protocol::Hello& hello) { hello.model.context_length = 1; }},
+      {"context length", [](protocol::Hello& hello) { hello.model.context_length = 1; }},
+      {"model", [](protocol::Hello& hello) { hello.model.layers = 77; }},
       {"volume", [](protocol::Hello& hello) { hello.volumes[0].volume = protocol::VolumeId{11}; }},
   };
   RunningCoordinator coordinator(directory_.path());

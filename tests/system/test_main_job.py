@@ -71,6 +71,22 @@ def test_what_does_not_fit_is_refused_with_the_numbers(cluster):
     assert status == 400 and "context_ids" in answer["error"]["message"]
 
 
+def test_a_window_is_what_it_is_set_to(tmp_path):
+    with Cluster(tmp_path / "store", flags=("-c", "600")) as narrow:
+        status, answer = narrow.request("POST", "/v1/completions", {"prompt": "word " * 700, "max_tokens": 4})
+        assert status == 400 and answer["error"]["n_ctx"] == 600, answer
+        model = narrow.request("GET", "/v1/cluster")[1]["model"]
+        assert model["context_length"] == 600 and model["trained_length"] == 8192
+
+
+def test_the_machine_tells_its_rates(cluster):
+    for rank in cluster.request("GET", "/v1/cluster")[1]["ranks"]:
+        rates = {(rate["name"], rate["threads"]): rate["per_second"] for rate in rank["rates"]}
+        assert rates["fma_f32", 1] > 0 and rates["read", 1] > 0
+    assert cluster.metric("rotulus_machine_operations_per_second") > 0
+    assert cluster.metric("rotulus_machine_read_bytes_per_second") > 0
+
+
 def resident_bytes(cluster):
     total = 0
     for name in ("rotulus", "rotulus-coordinator", "rotulus-worker", "mpirun"):

@@ -250,6 +250,7 @@ FakeCluster::FakeCluster() {
                                      .architecture = "llama",
                                      .chat_template = "chatml",
                                      .context_length = 8192,
+                                     .trained_length = 4096,
                                      .vocabulary = 259,
                                      .layers = 2,
                                      .parameter_count = 1000,
@@ -263,6 +264,7 @@ FakeCluster::FakeCluster() {
   rank.threads = 2;
   rank.lanes = {0, 256};
   rank.volumes.push_back({.volume = protocol::VolumeId{7}, .store = state.store, .path = "/store", .bytes_used = 5});
+  rank.rates = {{"fma_f32", 1, 1.5e9}, {"read", 2, 2e9}};
   state.ranks.push_back(rank);
 }
 

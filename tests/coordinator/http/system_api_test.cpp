@@ -31,7 +31,7 @@ TEST(SystemApi, ListsTheModel) {
       << answer.body;
   EXPECT_NE(
       answer.body.find(
-          R"("owned_by":"rotulus","max_model_len":8192,"meta":{"n_vocab":259,"n_ctx_train":8192,"n_params":1000,"size":4000}}]})"),
+          R"("owned_by":"rotulus","max_model_len":8192,"meta":{"n_vocab":259,"n_ctx_train":4096,"n_params":1000,"size":4000}}]})"),
       std::string::npos)
       << answer.body;
   served.on_loop([&] { served.cluster.state.model.reset(); });
@@ -45,6 +45,11 @@ TEST(SystemApi, DescribesTheCluster) {
       answer.body.find(
           R"({"object":"cluster","is_ready":true,"state":"ready","epoch":3,"store_id":"000000000000abcd","lane_count":256,"numerics_id":"scalar-1",)"),
       0u)
+      << answer.body;
+  EXPECT_NE(answer.body.find(R"("context_length":8192,"trained_length":4096,)"), std::string::npos) << answer.body;
+  EXPECT_NE(answer.body.find(
+                R"("rates":[{"name":"fma_f32","threads":1,"per_second":1500000000.0},{"name":"read","threads":2)"),
+            std::string::npos)
       << answer.body;
   EXPECT_NE(answer.body.find(R"("lanes":{"begin":0,"end":256},"volumes":[{"id":"0000000000000007","path":"/store")"),
             std::string::npos)
