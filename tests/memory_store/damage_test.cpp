@@ -217,13 +217,18 @@ TEST(Damage, OfLandmarksIsFoundAndTheBlocksBesideThemAreServed) {
   EXPECT_GE(beside.right, 8 * kLayers);
 }
 
-// Every block of one object in turn is damaged in its table: verifying counts it, of its object and of no other.
+// Every block of one object in turn is damaged in its table: verifying the object counts it. (Small blocks of another
+// may stand in the same block of the table, and go with it.)
 TEST(Damage, OfAnyBlockIsCountedByVerifyingTheObjectAsItLiesOnTheDisk) {
   Pristine pristine;
   write_closed(pristine);
   {
-    const auto store = open_store(make_config(pristine.directory / "volume", 64));  // the log becomes a table
-    wait_for_tables(pristine.directory / "volume", kObjects);
+    // A second life writes what was in the log into tables.
+    const auto store = open_store(make_config(pristine.directory / "volume", 64));
+    for (const Live& live : pristine.live) {
+      EXPECT_EQ(store->verify(pristine.volume, live.object, live.manifest_hash),
+                (Verification{.blocks_verified = 2 * kOfAStripe}));
+    }
   }
   for (const BlockAddress& address : object_of({2}, 8).all(pristine.volume)) {
     SCOPED_TRACE(to_string(address));
@@ -245,8 +250,7 @@ TEST(Damage, OfAnyBlockIsCountedByVerifyingTheObjectAsItLiesOnTheDisk) {
     for (const Live& live : pristine.live) {
       const Verification seen = store->verify(pristine.volume, live.object, live.manifest_hash);
       EXPECT_EQ(seen.blocks_verified + seen.blocks_damaged, 2 * kOfAStripe);
-      // Small blocks share a table's block with their neighbours, and its checksum.
-      EXPECT_EQ(seen.blocks_damaged > 0, live.object == address.object);
+      EXPECT_TRUE(seen.blocks_damaged > 0 || live.object != address.object);
     }
     EXPECT_EQ(store->stats().host_bytes_used, 0u);
   }
