@@ -63,6 +63,14 @@ void CatalogueBatch::erase_chunk(ContextId context, std::uint32_t chunk_index) {
   operations_.push_back({.kind = Operation::Kind::erase, .key = records::chunk_key(context, chunk_index), .value = {}});
 }
 
+void CatalogueBatch::put_listing(ContextId context, const Listing& listing) {
+  operations_.push_back(put(records::listing_key(context), records::listing_value(listing)));
+}
+
+void CatalogueBatch::erase_listing(ContextId context) {
+  operations_.push_back({.kind = Operation::Kind::erase, .key = records::listing_key(context), .value = {}});
+}
+
 void CatalogueBatch::put_token_ids(ContextId context, std::uint32_t piece, std::span<const protocol::TokenId> ids) {
   CHECK(ids.size() <= kTokenIdsPerPiece, ids.size());
   operations_.push_back(put(records::token_ids_key(context, piece), records::token_ids_value(ids)));
@@ -334,6 +342,7 @@ void Catalogue::rebuild(Rebuilt rebuilt, Done done) {
       if (record.chunks[chunk].object)
         batch.put_chunk(record.id, static_cast<std::uint32_t>(chunk), record.chunks[chunk]);
     }
+    if (record.listing) batch.put_listing(record.id, *record.listing);
     for (std::size_t begin = 0; begin < ids.size(); begin += kTokenIdsPerPiece) {
       const auto count = std::min(kTokenIdsPerPiece, ids.size() - begin);
       batch.put_token_ids(record.id, static_cast<std::uint32_t>(begin / kTokenIdsPerPiece),

@@ -4,6 +4,7 @@
 //     m/format m/store m/sequence m/next_object m/next_context m/next_epoch
 //     c/<context>/d  parameters and description          c/<context>/s  status, source document, error
 //     c/<context>/o/<chunk>  what is known of a committed chunk (absent: not computed)
+//     c/<context>/l  the listing of a context that shares objects
 //     c/<context>/t/<piece>  65,536 token ids each, u32 little-endian
 //     c/<context>/w  high-water mark of computing, the one thing that is written without sync
 //
@@ -42,6 +43,12 @@ namespace rotulus::coordinator {
 
 inline constexpr std::size_t kTokenIdsPerPiece = 64u << 10;
 
+// The record on the volumes that names the chunks of a context which shares some of them (messages.h, ManifestRecord).
+struct Listing {
+  protocol::ObjectRecord record;
+  std::vector<protocol::ObjectId> objects;
+};
+
 // A context as the catalogue knows it.
 struct ContextRecord {
   ContextId id;
@@ -51,6 +58,7 @@ struct ContextRecord {
   std::optional<SpooledDocument> source;     // while it is needed
   std::uint64_t source_bytes = 0;
   std::vector<protocol::ObjectRecord> chunks;  // one for each chunk; object 0: not computed
+  std::optional<Listing> listing;              // names other objects than `chunks` until a new one is written
   std::uint64_t computed_before = 0;           // tokens [0, it) have been computed at some time
   std::uint64_t chunks_repaired = 0;
   std::uint64_t shared_tokens = 0;  // of chunks that were listed, not computed
@@ -65,9 +73,11 @@ struct ContextRecord {
 // Changes that become durable together, or not at all.
 class CatalogueBatch final {
  public:
-  void put_context(const ContextRecord& record);  // all of it but chunks, token ids and high-water mark
+  void put_context(const ContextRecord& record);  // all of it but chunks, listing, token ids and high-water mark
   void put_chunk(ContextId context, std::uint32_t chunk_index, const protocol::ObjectRecord& record);
   void erase_chunk(ContextId context, std::uint32_t chunk_index);
+  void put_listing(ContextId context, const Listing& listing);
+  void erase_listing(ContextId context);
   void put_token_ids(ContextId context, std::uint32_t piece, std::span<const protocol::TokenId> ids);
   void erase_token_ids(ContextId context);
   void erase_context(ContextId context);

@@ -103,6 +103,13 @@ void parse_status(std::string_view value, ContextRecord& record) {
   if (!reader.is_at_end()) throw_malformed("context status");
 }
 
+Listing parse_listing(std::string_view value) {
+  Reader reader(value);
+  Listing listing{.record = protocol::decode_object_record(to_bytes(reader.text())), .objects = {}};
+  while (!reader.is_at_end()) listing.objects.push_back(protocol::ObjectId{reader.number()});
+  return listing;
+}
+
 }  // namespace
 
 std::string context_prefix(ContextId context) {
@@ -124,6 +131,9 @@ std::string status_key(ContextId context) {
 }
 std::string computed_key(ContextId context) {
   return context_prefix(context) + 'w';
+}
+std::string listing_key(ContextId context) {
+  return context_prefix(context) + 'l';
 }
 std::string chunk_key(ContextId context, std::uint32_t chunk_index) {
   std::string key = context_prefix(context) + "o/";
@@ -180,6 +190,13 @@ std::string chunk_value(const protocol::ObjectRecord& record) {
   return to_text(protocol::encode_record(record));
 }
 
+std::string listing_value(const Listing& listing) {
+  Writer writer;
+  writer.text(chunk_value(listing.record));
+  for (const protocol::ObjectId object : listing.objects) writer.number(object.value);
+  return writer.take();
+}
+
 std::string token_ids_value(std::span<const protocol::TokenId> ids) {
   std::string value;
   value.reserve(ids.size() * 4);
@@ -219,6 +236,9 @@ void read_entry(std::string_view key, std::string_view value, std::map<ContextId
       break;
     case 'w':
       record.computed_before = parse_number(value);
+      break;
+    case 'l':
+      record.listing = parse_listing(value);
       break;
     case 't':
       break;

@@ -12,7 +12,7 @@
 
 namespace rotulus::coordinator::records {
 
-// 2: a status may end in a count of shared tokens.
+// 2: a status may end in a count of shared tokens; a context may have a listing.
 inline constexpr std::uint64_t kFormat = 2;
 
 inline constexpr std::string_view kFormatKey = "m/format";
@@ -28,6 +28,7 @@ std::string context_prefix_end(ContextId context);  // the first key behind them
 std::string description_key(ContextId context);
 std::string status_key(ContextId context);
 std::string chunk_key(ContextId context, std::uint32_t chunk_index);
+std::string listing_key(ContextId context);
 std::string token_ids_key(ContextId context, std::uint32_t piece);
 std::string token_ids_prefix(ContextId context);
 std::string token_ids_prefix_end(ContextId context);
@@ -37,6 +38,7 @@ std::string number_value(std::uint64_t number);
 std::string description_value(const ContextRecord& record);
 std::string status_value(const ContextRecord& record);
 std::string chunk_value(const protocol::ObjectRecord& record);
+std::string listing_value(const Listing& listing);
 std::string token_ids_value(std::span<const protocol::TokenId> ids);
 
 // Each throws Error{storage_corrupt} for what was not written by the above.

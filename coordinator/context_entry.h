@@ -14,6 +14,9 @@ struct ContextService::Entry {
   bool is_erased = false;
   bool was_completed = false;  // in_progress again for a repair
   std::uint64_t computed_before = 0;
+  // Shares objects with another context that is kept, and its listing does not name its chunks yet. It is not completed
+  // before it does.
+  bool wants_listing = false;
 
   // The chunk that is being computed.
   std::uint64_t chunk_tokens_computed = 0;

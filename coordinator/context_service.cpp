@@ -79,6 +79,7 @@ ContextService::ContextService(EventLoop& loop, ContextServiceConfig config, Cat
     add_entry(std::move(record));
   }
   const std::size_t removed = clean_spool(config_.spool_directory, needed);
+  want_listings();
   log_.info("catalogue_opened", {{"contexts", entries_.size()},
                                  {"store", catalogue_.store()},
                                  {"sequence", catalogue_.sequence()},
@@ -234,6 +235,7 @@ void ContextService::finish_erase(ContextId id, const std::function<void(std::op
   std::vector<protocol::ObjectId> objects;
   for (const auto* record : {&entries_.at(id)->record, &entries_.at(id)->given}) {
     for (const protocol::ObjectRecord& chunk : record->chunks) objects.push_back(chunk.object);
+    if (record->listing) objects.push_back(record->listing->record.object);
   }
   set_durable(*entries_.at(id), {.id = id});
   const auto erased = std::move(entries_.extract(id).mapped());
@@ -323,11 +325,13 @@ std::vector<protocol::ReconcileVolume::Live> ContextService::live_objects(protoc
   std::map<protocol::ObjectId, std::uint64_t> hashes;  // an object may be in several contexts
   for (const auto& [id, found] : entries_) {
     if (found->is_erased) continue;
-    for (const protocol::ObjectRecord& chunk : found->record.chunks) {
-      for (const protocol::VolumeManifest& manifest : chunk.manifests) {
-        if (manifest.volume == volume) hashes[chunk.object] = manifest.manifest_hash;
+    const auto add = [&](const protocol::ObjectRecord& record) {
+      for (const protocol::VolumeManifest& manifest : record.manifests) {
+        if (manifest.volume == volume) hashes[record.object] = manifest.manifest_hash;
       }
-    }
+    };
+    for (const protocol::ObjectRecord& chunk : found->record.chunks) add(chunk);
+    if (found->record.listing) add(found->record.listing->record);
   }
   std::vector<protocol::ReconcileVolume::Live> live;
   for (const auto& [object, hash] : hashes) live.push_back({object, hash});
@@ -341,12 +345,14 @@ void ContextService::mark_damaged(std::vector<protocol::ObjectId> objects, std::
     for (std::uint32_t index = 0; index < found->given.chunks.size(); ++index) {
       if (damaged.contains(found->given.chunks[index].object)) begin_repair(*found, index);
     }
+    if (found->given.listing && damaged.contains(found->given.listing->record.object)) drop_listing(*found);
   }
   catalogue_.barrier(std::move(done));
 }
 
 void ContextService::adopt(std::vector<ContextRecord> rebuilt) {
   for (ContextRecord& record : rebuilt) add_entry(std::move(record));
+  want_listings();
 }
 
 // ---------------------------------------------------------------------------------------------------------------

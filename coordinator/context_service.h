@@ -103,6 +103,11 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
     bool is_committing = false;  // durable on its volumes; its catalogue record is being written
   };
 
+  struct ListingAttempt {
+    ContextId context;
+    Listing listing;
+  };
+
   Entry* entry(ContextId id) const;
   Entry& add_entry(ContextRecord record);
   ContextView view(const Entry& entry) const;
@@ -134,6 +139,14 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   void take_back(Entry& entry, const Shared& shared);
   void pump_sharing();
   void release(std::vector<protocol::ObjectId> objects);
+  void want_listing(Entry& entry);
+  void want_listings();
+  bool is_whole(const Entry& entry) const;
+  Entry* next_to_list();
+  void pump_listing();
+  void on_listed(const protocol::ListingCommitted& listed);
+  void on_listing_failed(Entry& entry, const protocol::Error& error);
+  void drop_listing(Entry& entry);
   std::uint64_t most_shared_bytes() const;
 
   // context_work.cpp
@@ -171,6 +184,7 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   std::unique_ptr<TokenizeJob> job_;
   std::optional<Attempt> attempt_;
   Verifier verifier_;
+  std::optional<ListingAttempt> listing_attempt_;
   CostModel costs_;                           // of the present group
   std::vector<protocol::ObjectId> to_erase_;  // when a group is ready
   bool is_draining_ = false;

@@ -41,6 +41,7 @@ void ContextService::pump() {
   if (!group_.is_ready()) return;
   pump_tokenizing();
   pump_sharing();
+  pump_listing();
   pump_computing();
 }
 
@@ -195,6 +196,7 @@ bool ContextService::is_current(const Attempt& attempt) const {
 void ContextService::on_message(const protocol::Message& message) {
   if (const auto* progress = std::get_if<protocol::ChunkProgress>(&message)) return on_progress(*progress);
   if (const auto* committed = std::get_if<protocol::ChunkCommitted>(&message)) return on_committed(*committed);
+  if (const auto* listed = std::get_if<protocol::ListingCommitted>(&message)) return on_listed(*listed);
   if (const auto* failed = std::get_if<protocol::ComputeFailed>(&message)) return on_failed(*failed);
   if (const auto* damaged = std::get_if<protocol::ChunkDamaged>(&message)) return on_damaged(*damaged);
   if (const auto* verified = std::get_if<protocol::ObjectVerified>(&message)) return verifier_.on_verified(*verified);
@@ -250,7 +252,7 @@ void ContextService::on_committed(const protocol::ChunkCommitted& committed) {
   ContextRecord& given = computed->given;
   given.chunks[committed.chunk_index] = committed.record;
   given.compute_ms += std::chrono::duration_cast<std::chrono::milliseconds>(elapsed).count();
-  if (!next_chunk(given.chunks)) given.status = ContextStatus::completed;
+  if (is_whole(*computed) && !computed->wants_listing) given.status = ContextStatus::completed;
   CatalogueBatch batch;
   batch.put_chunk(committed.context, committed.chunk_index, committed.record);
   submit(*computed, std::move(batch), Catalogue::Kind::record,
@@ -339,6 +341,7 @@ void ContextService::begin_repair(Entry& entry, std::uint32_t chunk_index) {
     entry.was_completed = true;
     entry.given.status = ContextStatus::in_progress;
   }
+  if (entry.given.listing) want_listing(entry);
   ++entry.given.chunks_repaired;
   metrics_.count_chunk_repaired();
   CatalogueBatch batch;
@@ -381,6 +384,7 @@ void ContextService::on_group_lost(const std::string&) {
     notify(*waiting);
   }
   tokenizing_.reset();
+  if (listing_attempt_) to_erase_.push_back(std::exchange(listing_attempt_, {})->listing.record.object);
   // What its volumes have acknowledged is durable there: its record is on its way.
   if (!attempt_ || attempt_->is_committing) return;
   to_erase_.push_back(attempt_->object);

@@ -17,6 +17,12 @@ std::uint32_t count_volumes(const protocol::Placement& placement) {
   return static_cast<std::uint32_t>(volumes.size());
 }
 
+protocol::ObjectRecord sorted(protocol::ObjectRecord record) {
+  std::sort(record.manifests.begin(), record.manifests.end(),
+            [](const auto& left, const auto& right) { return left.volume < right.volume; });
+  return record;
+}
+
 }  // namespace
 
 void CatalogueRebuild::add(protocol::ManifestRecord manifest, std::uint64_t hash) {
@@ -30,16 +36,37 @@ void CatalogueRebuild::add(protocol::ManifestRecord manifest, std::uint64_t hash
     context.parameters = manifest.parameters;
     context.description = manifest.description;
   }
-  Chunk& chunk = context.chunks[manifest.chunk_index];
-  Object& object = chunk.objects[manifest.object];
+  if (!manifest.objects.empty()) context.listing = std::max(context.listing.value_or(manifest.object), manifest.object);
+  Object& object = objects_[manifest.object];
   object.record.object = manifest.object;
   object.volumes_needed = count_volumes(manifest.placement);
   object.record.placement = std::move(manifest.placement);
   object.record.manifests.push_back({manifest.volume, hash});
-  chunk.token_ids = std::move(manifest.token_ids);  // the same in all of them
+  object.computed_for = manifest.context;
+  object.chunk_index = manifest.chunk_index;
+  object.token_ids = std::move(manifest.token_ids);  // the same in all of them
+  object.objects = std::move(manifest.objects);
 }
 
-std::pair<ContextRecord, std::vector<protocol::TokenId>> CatalogueRebuild::restore(ContextId id, Context context) {
+// To the contexts that they belong to.
+void CatalogueRebuild::deal_objects() {
+  std::set<protocol::ObjectId> listed;
+  for (auto& [id, context] : contexts_) {
+    if (!context.listing) continue;
+    std::uint32_t chunk = 0;
+    for (const protocol::ObjectId object : objects_.at(*context.listing).objects) {
+      listed.insert(object);
+      context.objects[chunk++].insert(object);
+    }
+  }
+  for (const auto& [id, object] : objects_) {
+    if (!object.objects.empty() || listed.contains(id)) continue;
+    contexts_.at(object.computed_for).objects[object.chunk_index].insert(id);
+  }
+}
+
+std::pair<ContextRecord, std::vector<protocol::TokenId>> CatalogueRebuild::restore(ContextId id,
+                                                                                   const Context& context) const {
   ContextRecord record;
   record.id = id;
   record.parameters = context.parameters;
@@ -50,21 +77,30 @@ std::pair<ContextRecord, std::vector<protocol::TokenId>> CatalogueRebuild::resto
   record.chunks.resize(protocol::chunk_count(tokens));
   std::vector<protocol::TokenId> ids;
   std::uint64_t chunks_complete = 0;
-  std::uint64_t tokens_lost = 0;
-  for (std::uint32_t index = 0; index < record.chunks.size(); ++index) {
-    Chunk& chunk = context.chunks[index];
+  for (const auto& [index, objects] : context.objects) {
+    if (index >= record.chunks.size()) continue;
     const std::uint64_t expected = protocol::chunk_range(index, tokens).count();
-    if (chunk.token_ids.size() != expected) tokens_lost += expected;
-    ids.insert(ids.end(), chunk.token_ids.begin(), chunk.token_ids.end());
-    for (auto& [object_id, object] : chunk.objects) {
-      if (object.record.manifests.size() == object.volumes_needed) record.chunks[index] = std::move(object.record);
+    const std::vector<protocol::TokenId>* found = nullptr;
+    for (const protocol::ObjectId object_id : objects) {
+      const auto object = objects_.find(object_id);
+      if (object == objects_.end() || object->second.token_ids.size() != expected) continue;
+      found = &object->second.token_ids;
+      if (!object->second.is_complete()) continue;
+      record.chunks[index] = sorted(object->second.record);
     }
-    if (record.chunks[index].object) ++chunks_complete;
-    std::sort(record.chunks[index].manifests.begin(), record.chunks[index].manifests.end(),
-              [](const auto& left, const auto& right) { return left.volume < right.volume; });
+    // Ascending: what is lost before shifts what is behind it, but then no id is used.
+    if (found) ids.insert(ids.end(), found->begin(), found->end());
+    if (!record.chunks[index].object) continue;
+    ++chunks_complete;
+    if (objects_.at(record.chunks[index].object).computed_for != id) record.shared_tokens += expected;
   }
+  const std::uint64_t tokens_lost = tokens - ids.size();
   record.computed_before = tokens;
   record.status = chunks_complete == record.chunks.size() ? ContextStatus::completed : ContextStatus::in_progress;
+  if (context.listing && objects_.at(*context.listing).is_complete()) {
+    const Object& listing = objects_.at(*context.listing);
+    record.listing = Listing{.record = sorted(listing.record), .objects = listing.objects};
+  }
   if (tokens_lost != 0) {
     record.status = ContextStatus::failed;
     record.last_error = protocol::Error(
@@ -87,8 +123,10 @@ Catalogue::Rebuilt CatalogueRebuild::finish() {
   rebuilt.sequence = sequence_ + 1;
   rebuilt.first_object = last_object_.value + kIdGap;
   rebuilt.first_context = last_context_.value + kIdGap;
-  for (auto& [id, context] : contexts_) rebuilt.contexts.push_back(restore(id, std::move(context)));
-  contexts_.clear();
+  deal_objects();
+  for (const auto& [id, context] : contexts_) {
+    if (!context.objects.empty()) rebuilt.contexts.push_back(restore(id, context));
+  }
   return rebuilt;
 }
 

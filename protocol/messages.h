@@ -23,7 +23,7 @@
 
 namespace rotulus::protocol {
 
-inline constexpr std::uint32_t kProtocolVersion = 3;
+inline constexpr std::uint32_t kProtocolVersion = 4;
 inline constexpr std::uint32_t kStoreFormatVersion = 1;
 inline constexpr std::uint32_t kLandmarkVersion = 1;
 
@@ -72,6 +72,7 @@ struct ContextDescription {
   // Asked for at its creation; what came of it are ContextParameters::retrieval. automatic: retrieval beyond the
   // window.
   AttentionMode attention = AttentionMode::automatic;
+  ContextId version_of;  // made by appending to that context, whose id it goes by once it is complete; 0: to none
   bool operator==(const ContextDescription&) const = default;
 };
 
@@ -86,6 +87,9 @@ VolumeId volume_of_lane(const Placement& placement, std::uint32_t lane);
 
 // One volume's part of one committed object. Written and synced after the blocks; its hash is what the catalogue
 // names. Holds enough to rebuild the catalogue from volumes alone.
+//
+// An object without blocks whose `objects` are not empty is a *listing*: these are the chunks of its context, in order.
+// Contexts that share objects each have one, since an object's own record names only the context it was computed for.
 struct ManifestRecord {
   ObjectId object;
   ObjectId parent;  // the object of the chunk before; 0 for the first
@@ -100,6 +104,7 @@ struct ManifestRecord {
   std::vector<TokenId> token_ids;  // range.count() of them
   std::uint32_t block_count = 0;   // on this volume, over all layers
   std::uint64_t blocks_hash = 0;   // over (key, checksum) of those blocks in key order
+  std::vector<ObjectId> objects;   // of a listing
   bool operator==(const ManifestRecord&) const = default;
 };
 
@@ -403,6 +408,19 @@ struct ComputeChunk {
   std::uint64_t catalogue_sequence = 0;
   bool operator==(const ComputeChunk&) const = default;
 };
+// Writes a listing (ManifestRecord) to all volumes. Of `record`, store, volume and placement are filled in.
+struct CommitListing {
+  ManifestRecord record;
+  std::uint64_t catalogue_sequence = 0;
+  bool operator==(const CommitListing&) const = default;
+};
+struct ListingCommitted {  // worker: answers it; durable on all volumes, or the object is dead
+  ContextId context;
+  ObjectRecord record;  // of a failure: the object's id alone
+  std::optional<ErrorCode> error;
+  std::string message;
+  bool operator==(const ListingCommitted&) const = default;
+};
 struct CancelCompute {
   ContextId context;
   bool operator==(const CancelCompute&) const = default;
@@ -487,6 +505,6 @@ using Message =
                  ListManifests, ManifestPage, EraseObjects, TokenizeDocument, EncodeText, EncodedText, DecodeTokens,
                  RenderTemplate, DecodedText, OpenContext, ContextTokens, CloseContext, ComputeChunk, CancelCompute,
                  ChunkProgress, ChunkCommitted, ComputeFailed, ChunkDamaged, StartAnswer, CancelAnswer, AnswerToken,
-                 AnswerFinished, AnswerFailed, VerifyObject, ObjectVerified>;
+                 AnswerFinished, AnswerFailed, VerifyObject, ObjectVerified, CommitListing, ListingCommitted>;
 
 }  // namespace rotulus::protocol

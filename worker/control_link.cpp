@@ -58,7 +58,7 @@ constexpr bool is_verify = is_one_of<T, protocol::VerifyObject>;
 template <typename T>
 constexpr bool is_work =
     is_one_of<T, protocol::OpenContext, protocol::ContextTokens, protocol::CloseContext, protocol::ComputeChunk,
-              protocol::CancelCompute, protocol::StartAnswer, protocol::CancelAnswer>;
+              protocol::CancelCompute, protocol::CommitListing, protocol::StartAnswer, protocol::CancelAnswer>;
 
 }  // namespace
 

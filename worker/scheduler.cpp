@@ -87,6 +87,7 @@ void Scheduler::accept(protocol::Message message) {
       Overloaded{[&](protocol::OpenContext& m) { open(std::move(m)); },
                  [&](protocol::ContextTokens& m) { take_tokens(m); },
                  [&](protocol::CloseContext& m) { close(m.context); }, [&](protocol::ComputeChunk& m) { enqueue(m); },
+                 [&](protocol::CommitListing& m) { listings_.push_back(std::move(m)); },
                  [&](protocol::CancelCompute& m) { cancel_compute(m.context); },
                  [&](protocol::StartAnswer& m) { start(std::move(m)); },
                  [&](protocol::CancelAnswer& m) { close_answer(m.request); },
@@ -275,6 +276,7 @@ StepPlan Scheduler::next_plan() {
                             context.ids.begin() + static_cast<std::ptrdiff_t>(attempt.range.end));
     plan.commits.push_back(std::move(commit));
   }
+  plan_listings(plan);
   std::size_t budget = prefill_budget();
   plan_answers(plan, budget);
   if (plan.commits.empty() && budget > 0) plan_chunk(plan, budget);
@@ -282,6 +284,22 @@ StepPlan Scheduler::next_plan() {
                            !plan.abandoned.empty() || !plan.answers.empty() || !plan.closed_answers.empty();
   if (plan.items.empty() && plan.commits.empty() && !has_changes) plan.kind = StepPlan::Kind::park;
   return plan;
+}
+
+void Scheduler::plan_listings(StepPlan& plan) {
+  for (protocol::CommitListing& listing : listings_) {
+    listing.record.store = config_.store;
+    listing.record.placement = make_placement();
+    if (listing.record.placement.empty()) {
+      emit_(protocol::ListingCommitted{listing.record.context,
+                                       {.object = listing.record.object},
+                                       ErrorCode::unavailable,
+                                       "a rank has no volume open that could hold its part"});
+      continue;
+    }
+    plan.commits.push_back({std::move(listing.record), listing.catalogue_sequence});
+  }
+  listings_.clear();
 }
 
 void Scheduler::plan_answers(StepPlan& plan, std::size_t& budget) {
@@ -459,20 +477,25 @@ void Scheduler::absorb_chunk(const StepPlan& plan, std::size_t index, const Step
 }
 
 void Scheduler::absorb_commit(const PlanCommit& order, std::uint32_t index, std::span<const StepReport> reports) {
-  const auto found = contexts_.find(order.record.context);
-  if (found == contexts_.end() || !found->second->attempt) return;
-  Context& context = *found->second;
   protocol::ObjectRecord record{order.record.object, order.record.placement, {}};
+  const StepFailure* failed = nullptr;
   for (const StepReport& report : reports) {
     for (const StepFailure& failure : report.failures) {
-      if (!failure.is_commit || failure.index != index) continue;
-      fail_chunk(context, failure.code, failure.message);
-      return;
+      if (!failed && failure.is_commit && failure.index == index) failed = &failure;
     }
     for (const StepCommit& commit : report.commits) {
       if (commit.commit == index) record.manifests.push_back(commit.manifest);
     }
   }
+  if (!order.record.objects.empty()) {
+    protocol::ListingCommitted said{order.record.context, std::move(record), {}, {}};
+    if (failed) said = {order.record.context, {.object = order.record.object}, failed->code, failed->message};
+    return emit_(std::move(said));
+  }
+  const auto found = contexts_.find(order.record.context);
+  if (found == contexts_.end() || !found->second->attempt) return;
+  Context& context = *found->second;
+  if (failed) return fail_chunk(context, failed->code, failed->message);
   const std::uint32_t chunk = order.record.chunk_index;
   context.chunks[chunk] = {record.object, record.placement};
   context.attempt.reset();

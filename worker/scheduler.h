@@ -65,6 +65,7 @@ class Scheduler final {
   void absorb_chunk(const StepPlan& plan, std::size_t item, const StepFailure* failure);
   void absorb_answer(const StepItem& item, const StepFailure* failure, const SampledToken* sample);
   bool begin_second_pass(Answer& answer);
+  void plan_listings(StepPlan& plan);
   void absorb_commit(const PlanCommit& order, std::uint32_t index, std::span<const StepReport> reports);
   void fail_chunk(Context& context, protocol::ErrorCode code, const std::string& message);
   bool report_damage(ContextId id, ObjectId damaged, const std::string& message);
@@ -81,6 +82,7 @@ class Scheduler final {
   std::map<ContextId, std::unique_ptr<Context>> contexts_;
   std::map<RequestId, std::unique_ptr<Answer>> answers_;
   std::deque<ContextId> compute_order_;
+  std::deque<protocol::CommitListing> listings_;
   StepPlan changes_;  // what the ranks are told with the next plan
   std::uint64_t step_ = 0;
   double prefill_rows_per_second_ = 0;

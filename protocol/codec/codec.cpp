@@ -53,6 +53,8 @@ struct MessageWriter {
   void operator()(const protocol::AnswerFailed& from) { write(to.initAnswerFailed(), from); }
   void operator()(const protocol::VerifyObject& from) { write(to.initVerifyObject(), from); }
   void operator()(const protocol::ObjectVerified& from) { write(to.initObjectVerified(), from); }
+  void operator()(const protocol::CommitListing& from) { write(to.initCommitListing(), from); }
+  void operator()(const protocol::ListingCommitted& from) { write(to.initListingCommitted(), from); }
 };
 
 Message read_message(schema::Message::Reader from) {
@@ -127,6 +129,10 @@ Message read_message(schema::Message::Reader from) {
       return read(from.getVerifyObject());
     case schema::Message::OBJECT_VERIFIED:
       return read(from.getObjectVerified());
+    case schema::Message::COMMIT_LISTING:
+      return read(from.getCommitListing());
+    case schema::Message::LISTING_COMMITTED:
+      return read(from.getListingCommitted());
   }
   throw Error(ErrorCode::invalid_argument, fmt::format("message: kind {} is not known", static_cast<int>(from.which())),
               "message");

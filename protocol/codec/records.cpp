@@ -103,6 +103,7 @@ void write(ContextDescription::Builder to, const protocol::ContextDescription& f
   to.setIsAnonymous(from.is_anonymous);
   to.setTokenCount(from.token_count);
   to.setAttention(write(from.attention));
+  to.setVersionOf(from.version_of.value);
 }
 
 protocol::ContextDescription read(ContextDescription::Reader from) {
@@ -113,7 +114,8 @@ protocol::ContextDescription read(ContextDescription::Reader from) {
                                            .expires_at_unix_ms = from.getExpiresAtUnixMs(),
                                            .is_anonymous = from.getIsAnonymous(),
                                            .token_count = from.getTokenCount(),
-                                           .attention = read(from.getAttention())};
+                                           .attention = read(from.getAttention()),
+                                           .version_of = {from.getVersionOf()}};
   if (from.getSystem().isGiven()) description.system = text(from.getSystem().getGiven());
   check_limit(description.metadata_json.size(), kMaxMetadataBytes, "metadata");
   return description;
@@ -144,6 +146,7 @@ void write(ManifestRecord::Builder to, const protocol::ManifestRecord& from) {
   write_numbers<TokenId>(to.initTokenIds(count_of_tokens(from.token_ids, "token_ids")), from.token_ids);
   to.setBlockCount(from.block_count);
   to.setBlocksHash(from.blocks_hash);
+  write_ids(to.initObjects(count_of(from.objects)), from.objects);
 }
 
 protocol::ManifestRecord read(ManifestRecord::Reader from) {
@@ -159,7 +162,8 @@ protocol::ManifestRecord read(ManifestRecord::Reader from) {
                                   .description = read(from.getDescription()),
                                   .token_ids = read_tokens(from.getTokenIds(), "token_ids"),
                                   .block_count = from.getBlockCount(),
-                                  .blocks_hash = from.getBlocksHash()};
+                                  .blocks_hash = from.getBlocksHash(),
+                                  .objects = read_ids<ObjectId>(from.getObjects())};
   check_token_count(record.token_ids.size(), record.range);
   return record;
 }

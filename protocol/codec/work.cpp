@@ -94,6 +94,29 @@ protocol::ComputeFailed read(ComputeFailed::Reader from) {
           .message = text(from.getMessage())};
 }
 
+void write(CommitListing::Builder to, const protocol::CommitListing& from) {
+  write(to.initRecord(), from.record);
+  to.setCatalogueSequence(from.catalogue_sequence);
+}
+
+protocol::CommitListing read(CommitListing::Reader from) {
+  return {.record = read(from.getRecord()), .catalogue_sequence = from.getCatalogueSequence()};
+}
+
+void write(ListingCommitted::Builder to, const protocol::ListingCommitted& from) {
+  to.setContext(from.context.value);
+  write(to.initRecord(), from.record);
+  if (from.error) to.getError().setCode(write(*from.error));
+  to.setMessage(text(from.message));
+}
+
+protocol::ListingCommitted read(ListingCommitted::Reader from) {
+  protocol::ListingCommitted committed{
+      .context = {from.getContext()}, .record = read(from.getRecord()), .message = text(from.getMessage())};
+  if (from.getError().isCode()) committed.error = read(from.getError().getCode());
+  return committed;
+}
+
 void write(ChunkDamaged::Builder to, const protocol::ChunkDamaged& from) {
   to.setContext(from.context.value);
   to.setChunkIndex(from.chunk_index);

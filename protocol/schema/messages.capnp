@@ -49,5 +49,7 @@ struct Message {
     answerFailed @32 :Work.AnswerFailed;
     verifyObject @33 :Volumes.VerifyObject;
     objectVerified @34 :Volumes.ObjectVerified;
+    commitListing @35 :Work.CommitListing;
+    listingCommitted @36 :Work.ListingCommitted;
   }
 }

@@ -77,6 +77,7 @@ struct ContextDescription {
   isAnonymous @7 :Bool;           # Made for a prompt without a context, and not listed.
   tokenCount @8 :UInt64;          # Of the whole context, frame included.
   attention @9 :AttentionMode;    # Asked for at its creation; what came of it stands in ContextParameters.
+  versionOf @10 :UInt64;          # Made by appending to that context, whose id it goes by once complete; 0: to none.
 }
 
 struct PlacementRun {
@@ -102,6 +103,7 @@ struct ManifestRecord {
   tokenIds @11 :List(UInt32);     # rangeEnd - rangeBegin of them.
   blockCount @12 :UInt32;         # Blocks of the object on this volume, over all layers.
   blocksHash @13 :UInt64;         # XXH3-64 over (key, checksum) of those blocks in key order.
+  objects @14 :List(UInt64);      # Not empty: no chunk, but the list of the context's chunks, which it shares.
 }
 
 struct VolumeManifest {

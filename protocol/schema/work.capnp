@@ -35,6 +35,24 @@ struct ComputeChunk {
   catalogueSequence @4 :UInt64;   # Where the catalogue stands; the volumes keep it.
 }
 
+struct CommitListing {
+  # Coordinator: writes a record to all volumes that names the objects of a context, some of which it shares.
+  record @0 :Records.ManifestRecord;                # Its store, volume and placement are filled in by the workers.
+  catalogueSequence @1 :UInt64;   # Where the catalogue stands; the volumes keep it.
+}
+
+struct ListingCommitted {
+  # Worker: answers a CommitListing.
+  context @0 :UInt64;             # Whose.
+  record @1 :Records.ObjectRecord;                  # What the catalogue is to name; of a failure the object's id alone.
+  error :union {
+    # Whether it failed; then the object is dead.
+    none @2 :Void;                # It did not.
+    code @3 :Records.ErrorCode;   # It did, in this way.
+  }
+  message @4 :Text;               # Of the failure; else "".
+}
+
 struct CancelCompute {
   # Coordinator: stops computing chunks of a context.
   context @0 :UInt64;             # Which context.

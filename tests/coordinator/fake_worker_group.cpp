@@ -152,6 +152,7 @@ struct FakeWorkerGroup::State {
   void work();
   bool step_chunk();
   void commit_chunk(FakeContext& context);
+  protocol::ObjectRecord write_manifest(protocol::ManifestRecord manifest, std::uint64_t sequence);
   bool step_answer(protocol::RequestId request, FakeAnswer& answer);
   std::optional<std::vector<TokenId>> read_context(ContextId id);
 };
@@ -362,6 +363,13 @@ void FakeWorkerGroup::State::handle_work(const Message& message) {
     chunk = FakeChunk{*compute, std::uint64_t{compute->chunk_index} * protocol::kChunkTokens};
   } else if (const auto* cancel = std::get_if<protocol::CancelCompute>(&message)) {
     if (chunk && chunk->order.context == cancel->context) chunk.reset();
+  } else if (const auto* listing = std::get_if<protocol::CommitListing>(&message)) {
+    ++counts.listings_asked;
+    protocol::ListingCommitted reply{.context = listing->record.context};
+    reply.record.object = listing->record.object;
+    reply.error = orders.fail_listings;
+    if (!reply.error) reply.record = write_manifest(listing->record, listing->catalogue_sequence);
+    send(0, reply);
   } else if (const auto* start = std::get_if<protocol::StartAnswer>(&message)) {
     ++counts.answers_started;
     counts.last_started = *start;
@@ -407,28 +415,32 @@ void FakeWorkerGroup::State::commit_chunk(FakeContext& context) {
   chunk.reset();
   protocol::ManifestRecord manifest{.object = order.object, .context = order.context, .chunk_index = order.chunk_index};
   manifest.range = protocol::chunk_range(order.chunk_index, context.ids.size());
-  manifest.store = welcome.store;
   manifest.parameters = context.opened.parameters;
   manifest.description = context.opened.description;
   manifest.token_ids.assign(context.ids.begin() + static_cast<std::ptrdiff_t>(manifest.range.begin),
                             context.ids.begin() + static_cast<std::ptrdiff_t>(manifest.range.end));
+  const protocol::ObjectRecord record = write_manifest(std::move(manifest), order.catalogue_sequence);
+  context.opened.chunks[order.chunk_index] = record;
+  send(0, protocol::ChunkCommitted{order.context, order.chunk_index, record});
+}
+
+protocol::ObjectRecord FakeWorkerGroup::State::write_manifest(protocol::ManifestRecord manifest,
+                                                              std::uint64_t sequence) {
+  manifest.store = welcome.store;
   const auto ranks = static_cast<std::uint32_t>(options.volumes.size());
   for (std::uint32_t rank = 0; rank < ranks; ++rank) {
     manifest.placement.push_back({protocol::lanes_of_rank(rank, ranks).begin, options.volumes[rank]});
   }
-  protocol::ObjectRecord record{.object = order.object, .placement = manifest.placement};
-  {
-    const std::lock_guard lock(disk.mutex);
-    for (const VolumeId volume : options.volumes) {
-      manifest.volume = volume;
-      const std::uint64_t hash = hash_of(manifest);
-      disk.volumes[volume].objects[order.object] = {manifest, hash};
-      disk.volumes[volume].sequence = std::max(disk.volumes[volume].sequence, order.catalogue_sequence);
-      record.manifests.push_back({volume, hash});
-    }
+  protocol::ObjectRecord record{.object = manifest.object, .placement = manifest.placement};
+  const std::lock_guard lock(disk.mutex);
+  for (const VolumeId volume : options.volumes) {
+    manifest.volume = volume;
+    const std::uint64_t hash = hash_of(manifest);
+    disk.volumes[volume].objects[manifest.object] = {manifest, hash};
+    disk.volumes[volume].sequence = std::max(disk.volumes[volume].sequence, sequence);
+    record.manifests.push_back({volume, hash});
   }
-  context.opened.chunks[order.chunk_index] = record;
-  send(0, protocol::ChunkCommitted{order.context, order.chunk_index, record});
+  return record;
 }
 
 // nullopt: a chunk of it is damaged, which is reported; what ran on the context is dropped.

@@ -54,16 +54,18 @@ struct FakeGroupOptions {
 
 // What is asked of it from the start on; may be changed while it runs.
 struct FakeGroupOrders {
-  std::optional<std::uint64_t> stall_computing_at;  // at this position of a context, until released
-  std::optional<std::uint32_t> stall_answers_at;    // before this token index
-  std::optional<protocol::ErrorCode> fail_chunks;   // each ComputeChunk
-  bool is_deaf = false;                             // reads nothing: its peer's queue fills
+  std::optional<std::uint64_t> stall_computing_at;   // at this position of a context, until released
+  std::optional<std::uint32_t> stall_answers_at;     // before this token index
+  std::optional<protocol::ErrorCode> fail_chunks;    // each ComputeChunk
+  std::optional<protocol::ErrorCode> fail_listings;  // each CommitListing
+  bool is_deaf = false;                              // reads nothing: its peer's queue fills
 };
 
 struct FakeGroupCounts {
   std::uint64_t tokens_computed = 0;
   std::uint64_t tokens_recomputed = 0;
   std::uint64_t chunks_asked = 0;
+  std::uint64_t listings_asked = 0;
   std::uint64_t answers_started = 0;
   std::uint64_t answers_cancelled = 0;
   std::uint64_t bytes_tokenized = 0;

@@ -45,11 +45,14 @@ class SharingTest : public ::testing::Test {
     EXPECT_FALSE(record->failed) << record->failed->message();
     return record->tokens_now();
   }
-  // On volume 11.
-  std::set<protocol::ObjectId> objects() {
+  // On volume 11: of chunks, or of both.
+  enum class Kind { chunks, all };
+  std::set<protocol::ObjectId> objects(Kind kind = Kind::chunks) {
     const std::lock_guard lock(disk_.mutex);
     std::set<protocol::ObjectId> ids;
-    for (const auto& [id, stored] : disk_.volumes[protocol::VolumeId{11}].objects) ids.insert(id);
+    for (const auto& [id, stored] : disk_.volumes[protocol::VolumeId{11}].objects) {
+      if (kind == Kind::all || stored.manifest.objects.empty()) ids.insert(id);
+    }
     return ids;
   }
 };
@@ -177,7 +180,7 @@ TEST_F(SharingTest, ErasesOnlyWhatNoOtherContextLists) {
   ASSERT_TRUE(eventually([&] { return group->counts().objects_erased > 0; }));
   EXPECT_EQ(ask(coordinator, second), answer);
   ASSERT_FALSE(coordinator.erase(second));
-  EXPECT_TRUE(eventually([&] { return objects().empty(); }));
+  EXPECT_TRUE(eventually([&] { return objects(Kind::all).empty(); }));
 }
 
 TEST_F(SharingTest, ErasesWhatTwoContextsListWhenBothGoAtOnce) {
@@ -192,7 +195,7 @@ TEST_F(SharingTest, ErasesWhatTwoContextsListWhenBothGoAtOnce) {
     for (const ContextId id : ids) self.contexts->erase(id, [](const auto&) {});
     return 0;
   });
-  EXPECT_TRUE(eventually([&] { return objects().empty(); }));
+  EXPECT_TRUE(eventually([&] { return objects(Kind::all).empty(); }));
 }
 
 TEST_F(SharingTest, KnowsAfterARestartWhatItHas) {
@@ -273,6 +276,94 @@ TEST_F(SharingTest, DoesNotShareWhatLiesOnAVolumeThatIsAbsent) {
   group = start_group(coordinator, {}, other);
   const ContextView view = coordinator.wait_for(submit(coordinator, text_of(6000)), ContextStatus::completed);
   EXPECT_EQ(view.shared_tokens, 0u);
+}
+
+// Of each context that shares, those that were there first included; of others none.
+TEST_F(SharingTest, WritesAListOfItsObjectsForEachContextThatSharesAny) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  coordinator.wait_for(submit(coordinator, text_of(6000, 7)), ContextStatus::completed);
+  EXPECT_EQ(objects(Kind::all).size(), 2u);
+  const ContextId first = submit(coordinator, text_of(6000));
+  coordinator.wait_for(first, ContextStatus::completed);
+  const ContextId second = submit(coordinator, text_of(6000));
+  coordinator.wait_for(second, ContextStatus::completed);
+  std::map<ContextId, std::vector<protocol::ObjectId>> lists;
+  {
+    const std::lock_guard lock(disk_.mutex);
+    for (const auto& [id, stored] : disk_.volumes[protocol::VolumeId{12}].objects) {
+      if (!stored.manifest.objects.empty()) lists[stored.manifest.context] = stored.manifest.objects;
+    }
+  }
+  ASSERT_EQ(lists.size(), 2u);
+  EXPECT_EQ(lists[first], lists[second]);
+  EXPECT_EQ(lists[first].size(), 2u);
+}
+
+TEST_F(SharingTest, FailsADocumentWhoseListCannotBeWrittenAndKeepsTheOther) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator, {.fail_listings = protocol::ErrorCode::storage_full});
+  const ContextId first = submit(coordinator, text_of(6000));
+  coordinator.wait_for(first, ContextStatus::completed);
+  const auto answer = ask(coordinator, first);
+  const ContextId second = submit(coordinator, text_of(6000));
+  EXPECT_EQ(coordinator.wait_for(second, ContextStatus::failed).last_error->code(), protocol::ErrorCode::storage_full);
+  EXPECT_EQ(coordinator.find(first)->status, ContextStatus::completed);
+  EXPECT_EQ(ask(coordinator, first), answer);
+}
+
+TEST_F(SharingTest, WritesAListAgainThatAVolumeHasLost) {
+  RunningCoordinator coordinator(directory_.path());
+  auto group = start_group(coordinator);
+  for (int i = 0; i < 2; ++i) coordinator.wait_for(submit(coordinator, text_of(6000)), ContextStatus::completed);
+  coordinator.lose(*group);
+  const auto before = objects(Kind::all);
+  ASSERT_EQ(before.size(), 4u);
+  {
+    const std::lock_guard lock(disk_.mutex);
+    disk_.volumes[protocol::VolumeId{11}].objects.erase(*before.rbegin());
+  }
+  group = start_group(coordinator);
+  EXPECT_TRUE(eventually([&] { return objects(Kind::all).size() == 4; }));
+  EXPECT_EQ(group->counts().listings_asked, 1u);
+  EXPECT_EQ(group->counts().chunks_asked, 0u);
+}
+
+TEST_F(SharingTest, RestoresContextsThatShareFromTheVolumes) {
+  const std::string longer = text_of(9000);
+  const std::vector<std::string> texts = {longer, longer, longer.substr(0, 8192) + text_of(100, 2), text_of(5000, 3)};
+  std::vector<ContextId> ids;
+  std::vector<std::vector<TokenId>> answers;
+  {
+    RunningCoordinator coordinator(directory_.path());
+    const auto group = start_group(coordinator);
+    for (const std::string& text : texts) {
+      ids.push_back(submit(coordinator, text));
+      coordinator.wait_for(ids.back(), ContextStatus::completed);
+      answers.push_back(ask(coordinator, ids.back()));
+    }
+    ASSERT_FALSE(coordinator.erase(ids[0]));  // its objects stay, it does not
+    ASSERT_TRUE(eventually([&] { return group->counts().objects_erased > 0; }));
+  }
+  std::filesystem::remove_all(directory_.path() / "catalogue");
+  {
+    RunningCoordinator coordinator(directory_.path(), {.rebuild = true});
+    const auto group = start_group(coordinator);
+    coordinator.wait_until_ready();
+    EXPECT_FALSE(coordinator.find(ids[0]));
+    for (std::size_t i = 1; i < ids.size(); ++i) {
+      EXPECT_EQ(coordinator.wait_for(ids[i], ContextStatus::completed).shared_tokens, i == 1   ? 9000u
+                                                                                      : i == 2 ? 8192u
+                                                                                               : 0u);
+      EXPECT_EQ(ask(coordinator, ids[i]), answers[i]);
+    }
+    const ContextId again = submit(coordinator, longer);
+    EXPECT_EQ(coordinator.wait_for(again, ContextStatus::completed).shared_tokens, 9000u);
+    EXPECT_EQ(group->counts().tokens_computed, 0u);
+    ids.push_back(again);
+    for (std::size_t i = 1; i < ids.size(); ++i) ASSERT_FALSE(coordinator.erase(ids[i]));
+    EXPECT_TRUE(eventually([&] { return objects(Kind::all).empty(); }));
+  }
 }
 
 // A prompt without a context finds its beginning in a document, or in the prompt before it.

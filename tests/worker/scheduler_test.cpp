@@ -80,6 +80,35 @@ class SchedulerTest : public ::testing::Test {
   Scheduler scheduler_;
 };
 
+TEST_F(SchedulerTest, CommitsAListingOnAllVolumes) {
+  protocol::ManifestRecord record{.object = ObjectId{7}, .context = ContextId{1}};
+  record.objects = {ObjectId{3}, ObjectId{4}};
+  scheduler_.accept(protocol::CommitListing{record, 17});
+  const StepPlan plan = scheduler_.next_plan();
+  ASSERT_EQ(plan.commits.size(), 1u);
+  EXPECT_EQ(plan.commits[0].catalogue_sequence, 17u);
+  EXPECT_EQ(plan.commits[0].record.objects, record.objects);
+  EXPECT_EQ(plan.commits[0].record.placement.size(), 2u);
+  succeed(plan);
+  const auto said = take<protocol::ListingCommitted>();
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_FALSE(said[0].error);
+  EXPECT_EQ(said[0].record.object, ObjectId{7});
+  EXPECT_EQ(said[0].record.manifests.size(), 2u);
+
+  scheduler_.accept(protocol::CommitListing{record, 18});
+  const StepPlan next = scheduler_.next_plan();
+  std::vector<StepReport> reports(2);
+  reports[0].commits.push_back({0, {VolumeId{1}, 11}});
+  reports[1].failures.push_back({true, 0, ErrorCode::storage_full, "full", {}});
+  scheduler_.absorb(next, reports, 0.1);
+  const auto failed = take<protocol::ListingCommitted>();
+  ASSERT_EQ(failed.size(), 1u);
+  EXPECT_EQ(failed[0].error, ErrorCode::storage_full);
+  EXPECT_EQ(failed[0].record.object, ObjectId{7});
+  EXPECT_EQ(scheduler_.next_plan().kind, StepPlan::Kind::park);
+}
+
 TEST_F(SchedulerTest, ParksWhenThereIsNothingToDo) {
   EXPECT_EQ(scheduler_.next_plan().kind, StepPlan::Kind::park);
 }
