@@ -25,6 +25,8 @@ struct Parser {
   EstimateOptions estimate;
   AskOptions ask;
   SearchOptions search;
+  AppendOptions append;
+  ForkOptions fork;
   ShowOptions show;
   CancelOptions cancel;
   PinOptions pin;
@@ -188,6 +190,23 @@ void add_search(Parser& parser) {
   add_attention(verb, options.attention);
 }
 
+void add_append_and_fork(Parser& parser) {
+  const auto add = [](CLI::App* verb, AppendOptions& options) {
+    verb->add_flag("-w,--wait", options.must_wait, "Stay until it is completed, showing progress");
+    verb->add_option("context", options.context, "The context's id or name")->required();
+    return verb->add_option("file", options.file, "Text to put behind the document; - for standard input");
+  };
+  add(add_verb(parser, "append", "Continue a context's document; what is there is not computed again",
+               "  rotulus append log.txt today.txt --wait\n"
+               "  dmesg | rotulus append ctx_0123456789abcdef -"),
+      parser.append)
+      ->required();
+  add(add_verb(parser, "fork", "Make a new context of the same document, which may go on differently",
+               "  rotulus fork book.txt\n"
+               "  rotulus fork book.txt other-ending.txt --wait"),
+      parser.fork);
+}
+
 void add_others(Parser& parser) {
   add_verb(parser, "ps", "List the contexts", "  rotulus ps\n  rotulus ps --format json");
   auto add_contexts = [](CLI::App* verb, ContextsOptions& options) {
@@ -224,6 +243,8 @@ decltype(CommandLine::verb) chosen_verb(const Parser& parser) {
   if (name == "estimate") return parser.estimate;
   if (name == "ask") return parser.ask;
   if (name == "search") return parser.search;
+  if (name == "append") return parser.append;
+  if (name == "fork") return parser.fork;
   if (name == "show") return parser.show;
   if (name == "cancel") return parser.cancel;
   if (name == "pin") return parser.pin;
@@ -240,6 +261,7 @@ void add_everything(Parser& parser) {
   add_estimate(parser);
   add_ask(parser);
   add_search(parser);
+  add_append_and_fork(parser);
   add_others(parser);
   name_environment(parser.app);
   for (CLI::App* verb : parser.app.get_subcommands([](CLI::App*) { return true; })) name_environment(*verb);

@@ -28,8 +28,9 @@ struct Notice {
 
 struct CommandLine {
   GlobalOptions global;
-  std::variant<Notice, ServeOptions, SubmitOptions, EstimateOptions, AskOptions, SearchOptions, PsOptions, ShowOptions,
-               CancelOptions, PinOptions, VerifyOptions, RemoveOptions, VersionOptions>
+  std::variant<Notice, ServeOptions, SubmitOptions, EstimateOptions, AskOptions, SearchOptions, AppendOptions,
+               ForkOptions, PsOptions, ShowOptions, CancelOptions, PinOptions, VerifyOptions, RemoveOptions,
+               VersionOptions>
       verb;
 };
 

@@ -60,6 +60,8 @@ int run(const CommandLine& command_line) {
                         [&](const EstimateOptions& options) { return with_session(estimate, options); },
                         [&](const AskOptions& options) { return with_session(ask, options); },
                         [&](const SearchOptions& options) { return with_session(search, options); },
+                        [&](const AppendOptions& options) { return with_session(append, options); },
+                        [&](const ForkOptions& options) { return with_session(fork, options); },
                         [&](const PsOptions&) { return with_session(list_contexts); },
                         [&](const ShowOptions& options) { return with_session(show_contexts, options); },
                         [&](const CancelOptions& options) { return with_session(cancel_contexts, options); },

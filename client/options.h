@@ -90,6 +90,13 @@ struct SearchOptions {
   AttentionOptions attention;
 };
 
+struct AppendOptions {
+  std::string context;
+  std::string file;  // "-": standard input; "": fork alone, nothing is put behind
+  bool must_wait = false;
+};
+struct ForkOptions : AppendOptions {};
+
 // For show, cancel, pin, verify and rm.
 struct ContextsOptions {
   std::vector<std::string> contexts;

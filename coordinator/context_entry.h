@@ -26,6 +26,9 @@ struct ContextService::Entry {
   std::optional<protocol::Error> blocked;  // until the next worker group
   std::optional<protocol::Epoch> opened_in;
 
+  bool is_superseded = false;                   // a later version goes by its id; kept for what runs on it
+  std::optional<protocol::Error> append_error;  // why the last version that was to follow did not
+
   int holds = 0;
   std::int64_t last_used_ms = 0;
   std::uint64_t event_sequence = 0;

@@ -84,7 +84,8 @@ ContextService::ContextService(EventLoop& loop, ContextServiceConfig config, Cat
                                  {"store", catalogue_.store()},
                                  {"sequence", catalogue_.sequence()},
                                  {"spool_files_removed", removed}});
-  for (const ContextId id : abandoned) erase(id, [](const auto&) {});
+  for (const ContextId id : abandoned) erase_version(id, [](const auto&) {});
+  settle_versions();
   expiry_ = loop_.after(kExpiryInterval, [this] { expire(); });
 }
 
@@ -106,7 +107,8 @@ void ContextService::create(NewContext context, std::function<void(std::optional
   }
   record.id = *id;
   record.description = std::move(context.description);
-  record.description.created_at_unix_ms = loop_.unix_ms();
+  const bool is_version = static_cast<bool>(record.description.version_of);
+  if (!is_version) record.description.created_at_unix_ms = loop_.unix_ms();
   record.description.token_count = 0;
   if (record.description.is_anonymous) {
     record.description.expires_at_unix_ms = loop_.unix_ms() + config_.anonymous_ttl.count();
@@ -116,12 +118,19 @@ void ContextService::create(NewContext context, std::function<void(std::optional
   record.source = context.document;
   record.source->path = context.document.path.filename();  // the store may be moved
   record.source_bytes = context.document.bytes;
+  if (is_version) {
+    const ContextId known = record.description.version_of;
+    versions_[known] = {.current = version(known), .next = *id};
+  }
   Entry& added = add_entry(std::move(record));
   submit(
       added, {}, Catalogue::Kind::create, [this, id = *id, done = std::move(done)](const std::optional<Error>& error) {
         Entry* created = entry(id);
         if (error) {
-          if (created) remove_file(detach_source(*created));
+          if (created) {
+            remove_file(detach_source(*created));
+            if (is_next_version(*created)) versions_[public_id(created->given)].next = {};
+          }
           entries_.erase(id);
           return done(error, {});
         }
@@ -133,16 +142,18 @@ void ContextService::create(NewContext context, std::function<void(std::optional
 }
 
 std::optional<ContextView> ContextService::find(ContextId id) const {
-  const Entry* found = entry(id);
-  return found ? std::optional(view(*found)) : std::nullopt;
+  const Entry* found = named(id);
+  return found ? std::optional(shown(*found)) : std::nullopt;
 }
 
 std::vector<ContextView> ContextService::list(std::optional<ContextId> after, std::size_t limit) const {
   std::vector<ContextView> views;
-  auto found = after ? entries_.lower_bound(*after) : entries_.end();
+  const ContextId last = after ? version(*after) : ContextId{};
+  auto found = after ? entries_.lower_bound(last ? last : *after) : entries_.end();
   while (found != entries_.begin() && views.size() < limit) {
     const Entry& listed = *(--found)->second;
-    if (!listed.is_erased && !listed.record.description.is_anonymous) views.push_back(view(listed));
+    const bool is_named = named(public_id(listed.record)) == &listed;
+    if (is_named && !listed.record.description.is_anonymous) views.push_back(shown(listed));
   }
   return views;
 }
@@ -176,13 +187,18 @@ void ContextService::read_passages(ContextId id, std::vector<protocol::TokenRang
 }
 
 ContextView ContextService::cancel(ContextId id) {
-  Entry* found = entry(id);
+  Entry* found = named(id);
   if (!found) throw not_found(id);
+  if (Entry* next = next_version(*found)) {
+    give_up(*next, std::nullopt);
+    return shown(*found);
+  }
   if (is_final(found->given.status)) return view(*found);
   stop_work(*found);
   found->given.status = ContextStatus::cancelled;
   const std::filesystem::path file = detach_source(*found);
-  submit(*found, without_token_ids(id), Catalogue::Kind::record, [this, id, file](const std::optional<Error>& error) {
+  const ContextId own = found->given.id;
+  submit(*found, without_token_ids(own), Catalogue::Kind::record, [this, id, file](const std::optional<Error>& error) {
     if (error) return;
     remove_file(file);
     log_.info("context_cancelled", {{"context", protocol::to_string(id)}});
@@ -190,30 +206,45 @@ ContextView ContextService::cancel(ContextId id) {
   ContextView cancelled = view(*found);
   cancelled.status = ContextStatus::cancelled;
   cancelled.phase.clear();
-  on_changed_(id);
+  on_changed_(own);
   pump();
   return cancelled;
 }
 
 void ContextService::pin(ContextId id, std::function<void(std::optional<Error>, ContextView)> done) {
-  Entry* found = entry(id);
+  Entry* found = named(id);
   if (!found) return loop_.post([done = std::move(done), id] { done(not_found(id), {}); });
   found->given.description.expires_at_unix_ms = 0;
+  if (Entry* next = next_version(*found)) {
+    next->given.description.expires_at_unix_ms = 0;
+    submit(*next, {}, Catalogue::Kind::record, [](const auto&) {});
+  }
   submit(*found, {}, Catalogue::Kind::record, [this, id, done = std::move(done)](const std::optional<Error>& error) {
-    const Entry* pinned = entry(id);
+    const Entry* pinned = named(id);
     if (error || !pinned) return done(error ? error : not_found(id), {});
     log_.info("context_pinned", {{"context", protocol::to_string(id)}});
-    done(std::nullopt, view(*pinned));
+    done(std::nullopt, shown(*pinned));
   });
 }
 
 ContextView ContextService::verify(ContextId id) {
-  if (!entry(id)) throw not_found(id);
-  verifier_.begin(id);
-  return view(*entry(id));
+  const Entry* found = named(id);
+  if (!found) throw not_found(id);
+  verifier_.begin(found->given.id);
+  return shown(*found);
 }
 
 void ContextService::erase(ContextId id, std::function<void(std::optional<Error>)> done) {
+  const Entry* found = named(id);
+  if (!found) return loop_.post([done = std::move(done), id] { done(not_found(id)); });
+  if (const Entry* next = next_version(*found)) {
+    versions_[id].next = {};
+    erase_version(next->given.id, [](const auto&) {});
+  }
+  erase_version(found->given.id, std::move(done));
+}
+
+void ContextService::erase_version(ContextId id, std::function<void(std::optional<Error>)> done) {
   Entry* found = entry(id);
   if (!found) return loop_.post([done = std::move(done), id] { done(not_found(id)); });
   stop_work(*found);
@@ -244,7 +275,7 @@ void ContextService::finish_erase(ContextId id, const std::function<void(std::op
   release(std::move(objects));
   log_.info("context_erased", {{"context", protocol::to_string(id)}});
   last.status = ContextStatus::cancelled;
-  last.last_error = Error(ErrorCode::not_found, fmt::format("{} was deleted", protocol::to_string(id)));
+  last.last_error = Error(ErrorCode::not_found, fmt::format("{} was deleted", protocol::to_string(last.id)));
   for (const auto& [number, on_event] : std::exchange(erased->subscribers, {})) {
     on_event({.sequence = erased->event_sequence + 1, .view = last});
   }
@@ -252,16 +283,16 @@ void ContextService::finish_erase(ContextId id, const std::function<void(std::op
 }
 
 std::shared_ptr<void> ContextService::subscribe(ContextId id, std::function<void(const ContextEvent&)> on_event) {
-  Entry* found = entry(id);
+  Entry* found = named(id);
   if (!found) throw not_found(id);
   const std::uint64_t number = found->next_subscriber++;
   found->subscribers[number] = on_event;
   auto handle = std::shared_ptr<void>(nullptr, [this, id, number, alive = std::weak_ptr(alive_)](void*) {
     if (alive.expired()) return;
-    const auto subscribed = entries_.find(id);
+    const auto subscribed = entries_.find(version(id));
     if (subscribed != entries_.end()) subscribed->second->subscribers.erase(number);
   });
-  on_event({.sequence = found->event_sequence, .view = view(*found)});
+  on_event({.sequence = found->event_sequence, .view = shown(*found)});
   return handle;
 }
 
@@ -271,7 +302,7 @@ std::shared_ptr<void> ContextService::subscribe(ContextId id, std::function<void
 Usability ContextService::usability(ContextId id) const {
   const Entry* found = entry(id);
   if (!found) return {Usability::State::unusable, not_found(id)};
-  const std::string name = protocol::to_string(id);
+  const std::string name = protocol::to_string(public_id(found->given));
   if (const auto obstacle = find_obstacle(*found)) return {Usability::State::unusable, obstacle};
   if (found->given.status == ContextStatus::completed && found->record.status == ContextStatus::completed) return {};
   if (found->was_completed && !is_final(found->given.status)) return {Usability::State::in_repair, std::nullopt};
@@ -315,6 +346,11 @@ std::shared_ptr<void> ContextService::hold(ContextId id) {
             if (found == entries_.end()) return;
             --found->second->holds;
             found->second->last_used_ms = loop_.unix_ms();
+            if (!found->second->is_superseded) return;
+            loop_.post([this, id, alive] {
+              Entry* superseded = alive.expired() ? nullptr : entry(id);
+              if (superseded) retire(*superseded);
+            });
           }};
 }
 
@@ -353,6 +389,7 @@ void ContextService::mark_damaged(std::vector<protocol::ObjectId> objects, std::
 void ContextService::adopt(std::vector<ContextRecord> rebuilt) {
   for (ContextRecord& record : rebuilt) add_entry(std::move(record));
   want_listings();
+  settle_versions();
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -365,8 +402,9 @@ void ContextService::expire() {
   for (const auto& [id, found] : entries_) {
     const protocol::ContextDescription& description = found->record.description;
     if (found->is_erased || found->holds > 0 || description.expires_at_unix_ms == 0) continue;
+    if (found->is_superseded || is_next_version(*found)) continue;
     const std::int64_t since_use = description.is_anonymous ? found->last_used_ms + config_.anonymous_ttl.count() : 0;
-    if (now >= std::max(description.expires_at_unix_ms, since_use)) expired.push_back(id);
+    if (now >= std::max(description.expires_at_unix_ms, since_use)) expired.push_back(public_id(found->record));
   }
   for (const ContextId id : expired) {
     log_.info("context_expired", {{"context", protocol::to_string(id)}});
@@ -434,7 +472,7 @@ std::vector<std::string> ContextService::absent_volumes(const Entry& entry) cons
 ContextView ContextService::view(const Entry& entry) const {
   const ContextRecord& record = entry.record;
   ContextView view;
-  view.id = record.id;
+  view.id = public_id(record);
   view.status = record.status;
   view.description = record.description;
   view.parameters = record.parameters;
@@ -479,12 +517,15 @@ ContextView ContextService::view(const Entry& entry) const {
   return view;
 }
 
-void ContextService::notify(Entry& entry) {
-  ++entry.event_sequence;
-  if (entry.subscribers.empty()) return;
-  const ContextEvent event{.sequence = entry.event_sequence, .view = view(entry)};
+void ContextService::notify(Entry& changed) {
+  // What a version does before it is complete is told to those who follow the context.
+  Entry* followed = is_next_version(changed) ? named(public_id(changed.given)) : &changed;
+  if (!followed) return;
+  ++followed->event_sequence;
+  if (followed->subscribers.empty()) return;
+  const ContextEvent event{.sequence = followed->event_sequence, .view = shown(*followed)};
   // A subscriber may leave, or erase the context, while it is told.
-  for (const auto& [number, on_event] : std::map(entry.subscribers)) on_event(event);
+  for (const auto& [number, on_event] : std::map(followed->subscribers)) on_event(event);
 }
 
 Capacity ContextService::capacity() const {
@@ -543,6 +584,10 @@ void ContextService::stop_work(Entry& entry) {
 }
 
 void ContextService::fail(Entry& entry, const Error& error) {
+  if (is_next_version(entry)) {
+    log_.warn("append_failed", {{"context", protocol::to_string(public_id(entry.given))}, {"reason", error.message()}});
+    return give_up(entry, error);
+  }
   stop_work(entry);
   entry.given.status = ContextStatus::failed;
   entry.given.last_error = error;

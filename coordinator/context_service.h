@@ -8,7 +8,9 @@
 //      client waiting for them go before documents, and repairs before both.
 //   3. Each attempt at a chunk has an object id of its own. What comes of an attempt that is not the present one is
 //      erased, never named.
-//   4. A chunk that another context has committed under the same key (prefix_keys.h) is listed, not computed. How many
+//   4. A context never changes its tokens: what is appended makes a version of its own (context_versions.cpp). Ids that
+//      the API gives are those that versions go by; in messages, in the catalogue and for queries they are their own.
+//   5. A chunk that another context has committed under the same key (prefix_keys.h) is listed, not computed. How many
 //      contexts list an object is stored nowhere: one that a change took off a list is erased if it is on no other.
 //
 // Threads: the event loop.
@@ -67,10 +69,14 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   ContextView cancel(ContextId id) override;
   void pin(ContextId id, std::function<void(std::optional<protocol::Error>, ContextView)> done) override;
   ContextView verify(ContextId id) override;
+  void append(ContextId id, std::string text, ViewDone done) override;
+  void fork(ContextId id, std::string text, ViewDone done) override;
   void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) override;
   std::shared_ptr<void> subscribe(ContextId id, std::function<void(const ContextEvent&)> on_event) override;
 
-  // For queries. `on_changed` is told of every context whose usability may be another now.
+  // For queries, which name the version of a context that they began with.
+  ContextId version(ContextId id) const;
+  // `on_changed` is told of every context whose usability may be another now.
   void set_observer(std::function<void(ContextId)> on_changed) { on_changed_ = std::move(on_changed); }
   Usability usability(ContextId id) const;
   void open_on_group(ContextId id);  // before work on it is given to a group that does not know it yet
@@ -111,7 +117,7 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   Entry* entry(ContextId id) const;
   Entry& add_entry(ContextRecord record);
   ContextView view(const Entry& entry) const;
-  void notify(Entry& entry);
+  void notify(Entry& changed);
   std::optional<protocol::Error> find_obstacle(const Entry& entry) const;
   std::vector<std::string> absent_volumes(const Entry& entry) const;
   Capacity capacity() const;
@@ -122,8 +128,26 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   void submit(Entry& entry, CatalogueBatch batch, Catalogue::Kind kind, Catalogue::Done then);
   void stop_work(Entry& entry);
   void fail(Entry& entry, const protocol::Error& error);
+  void erase_version(ContextId id, std::function<void(std::optional<protocol::Error>)> done);
   void finish_erase(ContextId id, const std::function<void(std::optional<protocol::Error>)>& done);
   void erase_objects(std::vector<protocol::ObjectId> objects);
+
+  // context_versions.cpp
+  struct Versions {  // of a context that was appended to
+    ContextId current;
+    ContextId next;  // not complete yet
+  };
+  static ContextId public_id(const ContextRecord& record);
+  Entry* named(ContextId id) const;
+  Entry* next_version(const Entry& entry) const;
+  bool is_next_version(const Entry& entry) const;
+  ContextView shown(const Entry& entry) const;  // as the API sees it: with what the next version is doing
+  std::optional<protocol::Error> find_underivable(ContextId id, const std::string& text) const;
+  void derive(ContextId id, std::string text, bool replaces, ViewDone done);
+  void take_over(Entry& entry);
+  void retire(Entry& entry);
+  void give_up(Entry& entry, const std::optional<protocol::Error>& why);
+  void settle_versions();
 
   // context_sharing.cpp
   struct Shared {  // chunks that became listed together
@@ -179,6 +203,7 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   Log& log_;
   std::function<void(ContextId)> on_changed_;
   std::map<ContextId, std::unique_ptr<Entry>> entries_;
+  std::map<ContextId, Versions> versions_;             // by the id that they go by
   std::map<PrefixKey, std::set<ContextId>> prefixes_;  // which contexts have a chunk durably, by its key
   std::optional<ContextId> tokenizing_;
   std::unique_ptr<TokenizeJob> job_;

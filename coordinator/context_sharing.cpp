@@ -125,11 +125,12 @@ void ContextService::pump_sharing() {
     if (may_work(*found) && found->record.is_tokenized() && !is_computing && !find_obstacle(*found)) ids.push_back(id);
   }
   for (const ContextId id : ids) {
+    Entry* sharing = entry(id);
+    if (!sharing) continue;
     CatalogueBatch batch;
-    Entry& sharing = *entry(id);
-    const Shared shared = share_prefix(sharing, batch);
+    const Shared shared = share_prefix(*sharing, batch);
     if (shared.chunks.empty()) continue;
-    submit(sharing, std::move(batch), Catalogue::Kind::record, [this, id, shared](const std::optional<Error>& error) {
+    submit(*sharing, std::move(batch), Catalogue::Kind::record, [this, id, shared](const std::optional<Error>& error) {
       Entry* recorded = entry(id);
       if (!recorded) return pump();
       if (error) {

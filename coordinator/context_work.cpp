@@ -107,7 +107,8 @@ void ContextService::on_tokenized(ContextId id, const std::optional<Error>& erro
     return fail(*found, *full);
   }
   batch.put_token_ids(id, document.last_piece, document.last_ids);
-  const std::filesystem::path file = detach_source(*found);
+  // A document may be appended to, and is small beside its keys; a prompt is not kept.
+  const auto file = given.description.is_anonymous ? detach_source(*found) : std::filesystem::path();
   submit(*found, std::move(batch), Catalogue::Kind::record, [=, this](const std::optional<Error>& not_written) {
     Entry* tokenized = entry(id);
     if (!tokenized) return;
@@ -290,6 +291,7 @@ void ContextService::note_completed(Entry& entry) {
                                   {"tokens", entry.record.description.token_count},
                                   {"shared_tokens", entry.record.shared_tokens},
                                   {"compute_ms", entry.record.compute_ms}});
+  if (is_next_version(entry)) take_over(entry);
 }
 
 void ContextService::on_failed(const protocol::ComputeFailed& failed) {

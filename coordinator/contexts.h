@@ -111,6 +111,14 @@ class Contexts {
   // Begins to read all that is stored of it, beside everything else; a reading that is under way goes on. What is
   // damaged is computed again. Its progress is in the views. Throws Error{not_found}.
   virtual ContextView verify(ContextId id) = 0;
+  // The document is continued by `text`: the context is in_progress until the longer one is complete, and then goes on
+  // under its id. Its tokens are those of the whole text submitted at once. Questions are answered on what there was
+  // until then, and those that run to their end. Cancelled or failed, it leaves the context as it was. Durable when
+  // `done` is called with the view, or {not_found}, {conflict} where it is not completed or not made of text.
+  using ViewDone = std::function<void(std::optional<protocol::Error>, ContextView)>;
+  virtual void append(ContextId id, std::string text, ViewDone done) = 0;
+  // A new context of the same document, which may be continued; the one it is made of stays. As append().
+  virtual void fork(ContextId id, std::string text, ViewDone done) = 0;
   // Erased from the catalogue when `done` is called; its bytes are gone from the volumes held. {not_found} otherwise.
   virtual void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) = 0;
 

@@ -201,9 +201,13 @@ std::optional<Error> QueryService::check_request(const Running& query) const {
   if (request.max_tokens == 0u)
     return Error(ErrorCode::invalid_argument, "max_tokens must be at least 1", "max_tokens");
   if (!request.context) return std::nullopt;
-  const Usability usability = contexts_.usability(*request.context);
-  if (usability.state == Usability::State::unusable) return usability.error;
   const auto view = contexts_.find(*request.context);
+  if (!view) {
+    return Error(ErrorCode::not_found, fmt::format("no context {}", protocol::to_string(*request.context)),
+                 "context_id");
+  }
+  const Usability usability = contexts_.usability(contexts_.version(*request.context));
+  if (usability.state == Usability::State::unusable) return usability.error;
   if (view->description.frame == protocol::Frame::raw &&
       std::holds_alternative<std::vector<protocol::ChatMessage>>(request.prompt)) {
     return Error(ErrorCode::invalid_argument,
@@ -274,8 +278,8 @@ std::optional<Error> QueryService::plan_question(Running& query) {
   const auto planned = plan_answer(size);
   if (const auto* error = std::get_if<Error>(&planned)) return *error;
   query.plan = std::get<AnswerPlan>(planned);
-  query.context = id;
-  query.hold = contexts_.hold(id);
+  query.context = contexts_.version(id);  // whatever is appended meanwhile
+  query.hold = contexts_.hold(query.context);
   return std::nullopt;
 }
 

@@ -25,6 +25,8 @@ int submit(Session& session, const SubmitOptions& options);
 // Returns 1 where the document would not fit.
 int estimate(Session& session, const EstimateOptions& options);
 int ask(Session& session, const AskOptions& options);
+int append(Session& session, const AppendOptions& options);
+int fork(Session& session, const ForkOptions& options);
 int search(Session& session, const SearchOptions& options);
 int list_contexts(Session& session);
 int show_contexts(Session& session, const ContextsOptions& options);

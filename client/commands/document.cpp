@@ -52,6 +52,13 @@ std::string document_fields(const DocumentOptions& options) {
   return fields;
 }
 
+std::string read_document(const std::string& file) {
+  DocumentReader document(file);
+  std::string text;
+  for (std::string_view piece = document.next(); !piece.empty(); piece = document.next()) text += piece;
+  return text;
+}
+
 std::string send_document(Session& session, const std::string& target, const DocumentOptions& options) {
   DocumentReader document(options.file);
   return session.http.send(

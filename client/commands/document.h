@@ -10,6 +10,9 @@ namespace rotulus::client {
 // "frame=…&…": what a query string says of it.
 std::string document_fields(const DocumentOptions& options);
 
+// All of a file, or of standard input for "-".
+std::string read_document(const std::string& file);
+
 // The answer to POST `target` with the document as its body. Throws Error{not_found} for a file that cannot be read.
 std::string send_document(Session& session, const std::string& target, const DocumentOptions& options);
 

@@ -69,21 +69,45 @@ std::string wait_until_final(Session& session, const std::string& id) {
   }
 }
 
-}  // namespace
-
-int submit(Session& session, const SubmitOptions& options) {
-  std::string answer = send_document(session, submit_target(options), options);
+// Tells the context that the server answered with, waiting for its end if that was asked for.
+int finish(Session& session, std::string answer, bool must_wait) {
   ContextSummary context = parse_context(answer);
-  if (options.must_wait) {
+  if (must_wait) {
     // The id at once, so that a wait that is broken off loses nothing.
     if (!session.options.is_quiet) fmt::print(stderr, "{} accepted\n", context.id);
     answer = wait_until_final(session, context.id);
     context = parse_context(answer);
   }
   session.results.write((session.wants_json() ? answer : context.id) + "\n");
-  if (context.status == "failed" || context.status == "cancelled")
+  // A context that was completed before, and could not be continued, is completed still.
+  const bool has_failed = context.status == "failed" || context.status == "cancelled" || !context.last_error.empty();
+  if (has_failed && context.is_final())
     throw Error(ErrorCode::internal, fmt::format("{} {}: {}", context.id, context.status, context.last_error));
   return 0;
+}
+
+std::string continue_context(Session& session, const AppendOptions& options, std::string_view verb) {
+  boost::json::object body;
+  if (!options.file.empty()) body["text"] = read_document(options.file);
+  return session.http.send(
+      {.method = "POST",
+       .target = fmt::format("/v1/contexts/{}/{}", percent_encode(find_context(session, options.context)), verb),
+       .content_type = "application/json",
+       .body = boost::json::serialize(body)});
+}
+
+}  // namespace
+
+int submit(Session& session, const SubmitOptions& options) {
+  return finish(session, send_document(session, submit_target(options), options), options.must_wait);
+}
+
+int append(Session& session, const AppendOptions& options) {
+  return finish(session, continue_context(session, options, "append"), options.must_wait);
+}
+
+int fork(Session& session, const ForkOptions& options) {
+  return finish(session, continue_context(session, options, "fork"), options.must_wait);
 }
 
 }  // namespace rotulus::client

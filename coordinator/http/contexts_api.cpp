@@ -24,6 +24,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kEraseTimeout = 120s;
 constexpr auto kPinTimeout = 120s;
+constexpr auto kCopyTimeout = 600s;
 constexpr std::int64_t kMaxListed = 100;
 
 [[noreturn]] void no_context(std::string_view id) {
@@ -112,6 +113,45 @@ Handled erase_context(const Backends& backends, Exchange&, std::string id) {
   co_return json_response(json.take());
 }
 
+struct ContinuationForm {
+  std::optional<std::string> text;
+};
+
+constexpr Field<ContinuationForm> kContinuationForm[] = {
+    {"text", [](FieldValue v, ContinuationForm& f) { f.text = v.text(); }},
+};
+
+// POST …/append and …/fork: `derive` is the one or the other.
+template <typename Derive>
+Handled continue_context(const Backends& backends, Exchange& exchange, std::string text_of_id, bool needs_text,
+                         Derive derive) {
+  ContinuationForm form;
+  {
+    JsonValue body = co_await read_json_body(exchange);
+    read_form(body, kContinuationForm, form);
+  }
+  if (needs_text && form.text.value_or("").empty()) refuse_field("text", "`text` is what the document goes on with.");
+  const ContextId id = context_id(text_of_id);
+  Reply<std::optional<Error>, ContextView> reply;
+  derive(id, form.text.value_or(""), reply.callback());
+  auto [error, view] = co_await reply.answer("the document's longer copy", kCopyTimeout);
+  if (error) throw *error;
+  co_return json_response(to_json(view, backends.cluster.model_name()), 202);
+}
+
+Handled append_to_context(const Backends& backends, Exchange& exchange, std::string id) {
+  return continue_context(backends, exchange, std::move(id), true, [&](ContextId context, std::string text, auto done) {
+    backends.contexts.append(context, std::move(text), std::move(done));
+  });
+}
+
+Handled fork_context(const Backends& backends, Exchange& exchange, std::string id) {
+  return continue_context(backends, exchange, std::move(id), false,
+                          [&](ContextId context, std::string text, auto done) {
+                            backends.contexts.fork(context, std::move(text), std::move(done));
+                          });
+}
+
 // One event per change, the present view repeated where nothing changes, until the context rests for good.
 class ContextEvents {
  public:
@@ -177,6 +217,8 @@ std::vector<Route> contexts_routes(const Backends& backends) {
       {.method = "POST", .pattern = "/v1/contexts/{id}/pin", .handler = bind(pin_context)},
       {.method = "POST", .pattern = "/v1/contexts/{id}/verify", .handler = bind(verify_context)},
       {.method = "POST", .pattern = "/v1/contexts/{id}/search", .handler = bind(search_context), .is_work = true},
+      {.method = "POST", .pattern = "/v1/contexts/{id}/append", .handler = bind(append_to_context), .is_work = true},
+      {.method = "POST", .pattern = "/v1/contexts/{id}/fork", .handler = bind(fork_context), .is_work = true},
       {.method = "GET", .pattern = "/v1/contexts/{id}/events", .handler = bind(follow_context)},
   };
 }

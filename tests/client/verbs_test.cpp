@@ -192,6 +192,21 @@ TEST_F(VerbsTest, EstimateSaysWhatADocumentTakesAndFailsWhereItDoesNotFit) {
   EXPECT_EQ(exit_code_, 1);
 }
 
+TEST_F(VerbsTest, AppendAndForkSendTheFilesText) {
+  FakeServer server([](const std::string&) { return http_answer(kInProgress); });
+  AppendOptions options{.context = "ctx_1", .file = directory_.write("a.txt", "and \"so\" on").string()};
+  run(server, OutputFormat::terminal, append, options);
+  const std::string appended = server.requests().at(0);
+  EXPECT_TRUE(asks(appended, "POST /v1/contexts/ctx_1/append ")) << appended;
+  EXPECT_TRUE(appended.ends_with(R"({"text":"and \"so\" on"})")) << appended;
+  ForkOptions alone;
+  alone.context = "ctx_1";
+  run(server, OutputFormat::terminal, fork, alone);
+  const std::string forked = server.requests().at(1);
+  EXPECT_TRUE(asks(forked, "POST /v1/contexts/ctx_1/fork ")) << forked;
+  EXPECT_TRUE(forked.ends_with("\r\n\r\n{}")) << forked;
+}
+
 TEST_F(VerbsTest, PsListsEveryPage) {
   FakeServer server([](const std::string& request) {
     bool is_second = asks(request, "GET /v1/contexts?limit=100&after=ctx_1 ");

@@ -238,6 +238,29 @@ TEST(ContextsApi, BeginsToVerifyAndTellsHowFarItIs) {
   EXPECT_NE(served.ask("GET", "/v1/contexts/ctx_0000000000000001").body.find(verification), std::string::npos);
 }
 
+TEST(ContextsApi, AppendsAndForks) {
+  Served served;
+  served.ask("POST", "/v1/contexts", R"({"text":"a"})");
+  const std::string path = "/v1/contexts/ctx_0000000000000001";
+  EXPECT_EQ(served.ask("POST", path + "/append", R"({"text":"bc"})").status, 409);
+  served.on_loop([&] {
+    auto view = *served.contexts.find(ContextId{1});
+    view.status = ContextStatus::completed;
+    served.contexts.update(view);
+  });
+  EXPECT_EQ(served.ask("POST", path + "/append", "{}").status, 400);
+  EXPECT_EQ(served.ask("POST", path + "/append", R"({"text":""})").status, 400);
+  EXPECT_EQ(served.ask("POST", path + "/append", R"({"text":"bc","frame":"raw"})").status, 400);
+  EXPECT_EQ(served.ask("POST", "/v1/contexts/ctx_0000000000000009/append", R"({"text":"bc"})").status, 404);
+  const Answer forked = served.ask("POST", path + "/fork", "{}");
+  EXPECT_EQ(forked.status, 202);
+  EXPECT_NE(forked.body.find(R"("id":"ctx_0000000000000002")"), std::string::npos) << forked.body;
+  const Answer appended = served.ask("POST", path + "/append", R"({"text":"bc"})");
+  EXPECT_EQ(appended.status, 202);
+  EXPECT_NE(appended.body.find(R"("id":"ctx_0000000000000001")"), std::string::npos) << appended.body;
+  EXPECT_NE(appended.body.find(R"("source":3)"), std::string::npos) << appended.body;
+}
+
 TEST(ContextsApi, CancelsAndErases) {
   Served served;
   served.ask("POST", "/v1/contexts", R"({"text":"a"})");

@@ -74,6 +74,26 @@ ContextView FakeContexts::verify(ContextId id) {
   return *view;
 }
 
+// Grows by the bytes of the text; only what is completed does.
+void FakeContexts::append(ContextId id, std::string text, ViewDone done) {
+  auto view = find(id);
+  if (!view) return done(Error(ErrorCode::not_found, "There is no such context."), {});
+  if (view->status != ContextStatus::completed) return done(Error(ErrorCode::conflict, "It is not completed."), {});
+  view->status = ContextStatus::in_progress;
+  view->source_bytes += text.size();
+  update(*view);
+  done(std::nullopt, *view);
+}
+
+void FakeContexts::fork(ContextId id, std::string text, ViewDone done) {
+  auto view = find(id);
+  if (!view) return done(Error(ErrorCode::not_found, "There is no such context."), {});
+  view->id = ContextId{next_id_++};
+  view->source_bytes += text.size();
+  update(*view);
+  done(std::nullopt, *view);
+}
+
 void FakeContexts::erase(ContextId id, std::function<void(std::optional<Error>)> done) {
   if (views_.erase(id) == 0) {
     return done(Error(ErrorCode::not_found, fmt::format("There is no context {}.", protocol::to_string(id))));

@@ -24,6 +24,8 @@ class FakeContexts final : public Contexts {
   ContextView cancel(ContextId id) override;
   void pin(ContextId id, std::function<void(std::optional<protocol::Error>, ContextView)> done) override;
   ContextView verify(ContextId id) override;
+  void append(ContextId id, std::string text, ViewDone done) override;
+  void fork(ContextId id, std::string text, ViewDone done) override;
   void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) override;
   std::shared_ptr<void> subscribe(ContextId id, std::function<void(const ContextEvent&)> on_event) override;
 
