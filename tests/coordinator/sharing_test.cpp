@@ -149,6 +149,7 @@ TEST_F(SharingTest, SharesWhatIsCommittedWhileTheFirstIsStillComputed) {
   EXPECT_EQ(coordinator.find(second)->phase, "");
   EXPECT_EQ(group->counts().chunks_asked, 2u);
   coordinator.on_loop([&](auto& self) { return self.contexts->cancel(first); });
+  ASSERT_TRUE(eventually([&] { return group->counts().chunks_asked == 3; }));  // it has heard of it
   group->order({});
   const ContextView view = coordinator.wait_for(second, ContextStatus::completed);
   EXPECT_EQ(view.shared_tokens, 4096u);
