@@ -64,6 +64,12 @@ std::variant<AnswerPlan, Error> plan_by_retrieval(const AnswerSize& size) {
         fmt::format("local_tokens is {}; half of the model's window, {} tokens, is the most", local, size.window / 2),
         "local_tokens");
   }
+  const auto& layers = size.attention.select_layers;  // ascending
+  if (!layers.empty() && layers.back() >= size.layers) {
+    return Error(ErrorCode::invalid_argument,
+                 fmt::format("select_layers has {}; the model's layers are 0 to {}", layers.back(), size.layers - 1),
+                 "select_layers");
+  }
   const std::uint64_t taken = size.question_tokens + local + kRetrievalMargin;
   if (taken + 1 > size.window) {
     return Error(ErrorCode::context_length_exceeded,
@@ -169,6 +175,7 @@ std::variant<PromptPlan, Error> plan_prompt(const PromptSize& size) {
     AnswerSize answer{.context_tokens = size.tokens - question, .question_tokens = question};
     answer.max_tokens = size.max_tokens;
     answer.window = size.window;
+    answer.layers = size.layers;
     answer.has_landmarks = true;  // it is ours to give
     answer.attention = size.attention;
     answer.attention.mode = mode;

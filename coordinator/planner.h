@@ -52,8 +52,9 @@ struct AnswerSize {
   std::uint64_t context_tokens = 0;
   std::uint64_t question_tokens = 0;
   std::optional<std::uint32_t> max_tokens;  // absent: what is left
-  std::uint64_t window = 0;
-  bool has_landmarks = false;  // of the context
+  std::uint64_t window = 0;                 // of the model
+  std::uint32_t layers = 0;                 // of the model
+  bool has_landmarks = false;               // of the context
   protocol::AttentionSpec attention;
 };
 struct AnswerPlan {
@@ -64,7 +65,7 @@ struct AnswerPlan {
 // Exact where context, question and answer fit the window together, else retrieval where the context has landmarks:
 // then question, answer, local window and kRetrievalMargin must fit it, so that no distance beyond it is ever shown.
 // {context_length_exceeded} with the numbers, {conflict} where landmarks are missing, {invalid_argument} for a local
-// window of more than half the model's. Nothing is truncated.
+// window of more than half the model's and for layers that it does not have. Nothing is truncated.
 std::variant<AnswerPlan, protocol::Error> plan_answer(const AnswerSize& size);
 
 // The first block, and the block behind which all that is retrieved is shown.
@@ -78,6 +79,7 @@ struct PromptSize {
   std::uint64_t tokens = 0;
   std::optional<std::uint32_t> max_tokens;
   std::uint64_t window = 0;
+  std::uint32_t layers = 0;
   protocol::AttentionSpec attention;
 };
 struct PromptPlan {

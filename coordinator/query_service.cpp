@@ -272,6 +272,7 @@ std::optional<Error> QueryService::plan_question(Running& query) {
   AnswerSize size{.context_tokens = view->description.token_count, .question_tokens = query.question.size()};
   size.max_tokens = query.request.max_tokens;
   size.window = group_.model().context_length;
+  size.layers = group_.model().layers;
   size.has_landmarks = view->parameters.retrieval.landmark_version != 0;
   size.attention = query.request.attention;
   query.context_tokens = size.context_tokens;
@@ -287,6 +288,7 @@ std::optional<Error> QueryService::plan_question(Running& query) {
 std::optional<Error> QueryService::plan_whole_prompt(Running& query) {
   PromptSize size{.tokens = query.question.size(), .max_tokens = query.request.max_tokens};
   size.window = group_.model().context_length;
+  size.layers = group_.model().layers;
   size.attention = query.request.attention;
   const auto planned = plan_prompt(size);
   if (const auto* error = std::get_if<Error>(&planned)) return *error;
@@ -493,7 +495,9 @@ void QueryService::on_group_lost(const std::string& why) {
 void QueryService::on_context_changed(protocol::ContextId id) {
   std::vector<RunningPtr> affected;
   for (const auto& [number, query] : queries_) {
-    const bool is_using = query->context == id || query->request.context == id;
+    // A context's first version has the name that all of them go by: it goes, and the name stays.
+    const protocol::ContextId named = query->request.context.value_or(protocol::ContextId{});
+    const bool is_using = (query->context ? query->context : contexts_.version(named)) == id;
     if (is_using && query->phase != Running::Phase::filling) affected.push_back(query);
   }
   for (const RunningPtr& query : affected) {

@@ -337,6 +337,18 @@ std::vector<BlockAddress> KvStore::missing(std::span<const BlockAddress> address
   return absent;
 }
 
+PinnedBlocks KvStore::pin_resident(std::span<const BlockAddress> addresses) {
+  if (addresses.empty()) return {};
+  HostTier& tier = state_->host.of(addresses.front().kind);
+  PinnedBlocks pinned;
+  pinned.state_.reset(new PinnedBlocks::State{.tier = tier, .slots = {}});
+  pinned.state_->slots.reserve(addresses.size());
+  for (const BlockAddress& address : addresses) {
+    if (const auto slot = tier.pin(address)) pinned.state_->slots.push_back(*slot);
+  }
+  return pinned;
+}
+
 std::size_t KvStore::wire_bytes(BlockKind kind) const {
   return sizeof(BlockHeader) + state_->format.payload_bytes(kind);
 }
@@ -361,7 +373,7 @@ std::vector<std::byte> KvStore::read(const BlockAddress& address) {
   return bytes;
 }
 
-void KvStore::insert(const BlockAddress& address, std::span<const std::byte> bytes) {
+PinnedBlocks KvStore::insert(const BlockAddress& address, std::span<const std::byte> bytes) {
   state_->check_address(address);
   if (const std::size_t whole = wire_bytes(address.kind); bytes.size() != whole) {
     state_->throw_damage(address, fmt::format("came with {} bytes, {} make a block", bytes.size(), whole));
@@ -375,11 +387,15 @@ void KvStore::insert(const BlockAddress& address, std::span<const std::byte> byt
   }
   state_->prefetcher.stop();  // it may bring the same
   HostTier& tier = state_->host.of(address.kind);
-  if (tier.is_resident(address)) return;
-  const Slot slot = state_->writer.place(address);
-  std::memcpy(tier.bytes(slot), payload.data(), payload.size());
-  tier.header(slot) = header;
-  tier.unpin({&slot, 1});
+  std::optional<Slot> slot = tier.pin(address);
+  if (!slot) {
+    slot = state_->writer.place(address);
+    std::memcpy(tier.bytes(*slot), payload.data(), payload.size());
+    tier.header(*slot) = header;
+  }
+  PinnedBlocks pinned;
+  pinned.state_.reset(new PinnedBlocks::State{.tier = tier, .slots = {*slot}});
+  return pinned;
 }
 
 // ---------------------------------------------------------------------------------------------------------------

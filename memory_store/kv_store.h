@@ -118,10 +118,12 @@ class KvStore final {
 
   // Those not resident and on a volume that is not held: to be fetched from the rank that holds it.
   std::vector<BlockAddress> missing(std::span<const BlockAddress> addresses) const;
+  // Those that are resident, so that they stay until all are.
+  PinnedBlocks pin_resident(std::span<const BlockAddress> addresses);
   // A block with its header, verified, for another rank; and the other end of that. A block that is not sealed yet is
   // {unavailable}.
   std::vector<std::byte> read(const BlockAddress& address);
-  void insert(const BlockAddress& address, std::span<const std::byte> bytes);
+  PinnedBlocks insert(const BlockAddress& address, std::span<const std::byte> bytes);
   std::size_t wire_bytes(BlockKind kind) const;  // of one block as read() returns it
 
   // -- keeping ------------------------------------------------------------------------------------------------

@@ -150,6 +150,11 @@ TEST(Planner, RefusesAnswersWithTheNumbersAndTheWayOut) {
   longer.attention = {.mode = AttentionMode::retrieval, .local_tokens = 4224};
   EXPECT_EQ(refusal_of(longer).param(), "local_tokens");
   longer.attention.local_tokens = 512;
+  longer.layers = 30;
+  longer.attention.select_layers = {0, 30};
+  EXPECT_EQ(refusal_of(longer).param(), "select_layers");
+  EXPECT_NE(refusal_of(longer).message().find("0 to 29"), std::string::npos) << refusal_of(longer).message();
+  longer.attention.select_layers = {0, 29};
   longer.max_tokens = 8000;
   EXPECT_EQ(refusal_of(longer).param(), "max_tokens");
   EXPECT_NE(refusal_of(longer).message().find("at most 7419"), std::string::npos) << refusal_of(longer).message();

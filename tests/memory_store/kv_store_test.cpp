@@ -329,6 +329,34 @@ TEST(KvStore, CarriesBlocksToARankThatDoesNotHoldTheirVolume) {
   EXPECT_EQ(read.right, addresses.size());
 }
 
+// Blocks that come one after the other, into a memory full of favourites: none takes the place of another.
+TEST(KvStore, HoldsWhatComesFromARankUntilAllOfItIsThere) {
+  constexpr std::size_t kSlots = 4;
+  const TemporaryDirectory directory;
+  const TestObject object{.id = {1}};
+  const auto holder = open_store(make_config(directory / "a", 16));
+  KvStoreConfig config = make_config(directory / "b", kSlots);
+  config.eviction = Eviction::frequent;
+  const auto reader = open_store(config);
+  const VolumeId volume = only_volume(*holder);
+  holder->reconcile(volume, kStore, 1, {});
+  write_object(*holder, object, volume);
+  const auto addresses = object.addresses(volume);
+  ASSERT_GE(addresses.size(), 2 * kSlots);
+  const std::span favourites = std::span(addresses).first(kSlots);
+  for (const BlockAddress& address : favourites) reader->insert(address, holder->read(address));
+  for (int i = 0; i < 3; ++i) reader->pin(favourites);
+
+  const std::span wanted = std::span(addresses).subspan(kSlots - 1, kSlots);  // one is there
+  std::vector<PinnedBlocks> held;
+  held.push_back(reader->pin_resident(wanted));
+  EXPECT_EQ(held.front().size(), 1u);
+  for (const BlockAddress& address : reader->missing(wanted)) {
+    held.push_back(reader->insert(address, holder->read(address)));
+  }
+  EXPECT_EQ(reader->pin(wanted).size(), kSlots);
+}
+
 // Every bit of a block on its way, header included, and every wrong address it may arrive under.
 TEST(KvStore, TakesNoBlockThatWasChangedOnItsWay) {
   const TemporaryDirectory directory;

@@ -73,7 +73,8 @@ std::vector<CandidatePages::Batch> CandidatePages::make_batches(std::size_t list
   return batches;
 }
 
-std::optional<AttentionFailure> CandidatePages::fetch(std::uint32_t layer) const {
+std::optional<AttentionFailure> CandidatePages::fetch(std::uint32_t layer,
+                                                      std::vector<memory_store::PinnedBlocks>& held) const {
   if (!has_foreign_landmarks_) return std::nullopt;
   std::vector<BlockAddress> stripes;
   for (const OwnLane& lane : lanes_) {
@@ -82,7 +83,7 @@ std::optional<AttentionFailure> CandidatePages::fetch(std::uint32_t layer) const
       if (stripes.empty() || stripes.back() != address) stripes.push_back(address);
     }
   }
-  return fetch_foreign_blocks(group_, stripes);
+  return fetch_foreign_blocks(group_, stripes, held);
 }
 
 std::optional<AttentionFailure> CandidatePages::score(std::uint32_t layer, protocol::PageLandmark landmark,

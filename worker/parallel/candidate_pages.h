@@ -41,8 +41,8 @@ class CandidatePages final {
   };
   std::vector<Batch> make_batches(std::size_t lists) const;
 
-  // Collective. Brings landmarks that lie on volumes of other ranks into memory.
-  std::optional<AttentionFailure> fetch(std::uint32_t layer) const;
+  // Collective. Brings landmarks that lie on volumes of other ranks into memory, where they are as long as `held` is.
+  std::optional<AttentionFailure> fetch(std::uint32_t layer, std::vector<memory_store::PinnedBlocks>& held) const;
   // Scores all pages of the batch for these (not rotated) queries [rows, query_heads, head_dim].
   std::optional<AttentionFailure> score(std::uint32_t layer, protocol::PageLandmark landmark, std::size_t rows,
                                         const float* queries, Batch& batch, kernels::Stream& stream) const;

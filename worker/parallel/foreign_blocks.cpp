@@ -43,7 +43,7 @@ std::vector<std::byte> serve(const GroupSetting& group, std::span<const std::byt
 }
 
 std::optional<AttentionFailure> take(const GroupSetting& group, std::span<const BlockAddress> asked,
-                                     std::span<const std::byte> answer) {
+                                     std::span<const std::byte> answer, std::vector<memory_store::PinnedBlocks>& held) {
   std::optional<AttentionFailure> failure;
   for (const BlockAddress& address : asked) {
     AnswerHeader header;
@@ -61,7 +61,7 @@ std::optional<AttentionFailure> take(const GroupSetting& group, std::span<const 
       continue;
     }
     try {
-      group.store.insert(address, body);
+      held.push_back(group.store.insert(address, body));
     } catch (const protocol::Error& error) {
       failure = AttentionFailure{error.code(), error.message(), {}};
     }
@@ -72,7 +72,9 @@ std::optional<AttentionFailure> take(const GroupSetting& group, std::span<const 
 }  // namespace
 
 std::optional<AttentionFailure> fetch_foreign_blocks(const GroupSetting& group,
-                                                     std::span<const memory_store::BlockAddress> wanted) {
+                                                     std::span<const memory_store::BlockAddress> wanted,
+                                                     std::vector<memory_store::PinnedBlocks>& held) {
+  held.push_back(group.store.pin_resident(wanted));
   const std::uint32_t size = group.transport.size();
   std::vector<std::vector<BlockAddress>> asked(size);
   for (const BlockAddress& address : group.store.missing(wanted)) {
@@ -88,7 +90,7 @@ std::optional<AttentionFailure> fetch_foreign_blocks(const GroupSetting& group,
   const auto received = exchange_unsized(group.transport, answers);
   std::optional<AttentionFailure> failure;
   for (std::uint32_t rank = 0; rank < size; ++rank) {
-    if (auto failed = take(group, asked[rank], received[rank])) failure = std::move(failed);
+    if (auto failed = take(group, asked[rank], received[rank], held)) failure = std::move(failed);
   }
   return failure;
 }

@@ -97,7 +97,8 @@ std::size_t Retrieval::list_count() const {
 
 std::optional<AttentionFailure> Retrieval::select(std::uint32_t layer, std::size_t rows, const float* queries,
                                                   bool measures, kernels::Stream& stream) {
-  std::optional<AttentionFailure> failure = pages_.fetch(layer);
+  std::vector<memory_store::PinnedBlocks> landmarks;
+  std::optional<AttentionFailure> failure = pages_.fetch(layer, landmarks);
   std::vector<Batch> batches = pages_.make_batches(list_count());
   const std::uint32_t heads = group_.model.query_heads;
   std::size_t count = 0;

@@ -106,8 +106,9 @@ LoadedPiece::LoadedPiece(const GroupSetting& group, StepAttention::RowGroup& row
     piece_ = &own[round];
     for (const std::uint32_t block : piece_->block_indices) addresses.push_back(layout.address(layer, block));
   }
+  std::vector<memory_store::PinnedBlocks> held;  // until all are pinned
   if (layout.has_foreign_blocks()) {
-    const auto failure = fetch_foreign_blocks(group, addresses);
+    const auto failure = fetch_foreign_blocks(group, addresses, held);
     if (failure) rows.fail(*failure);
   }
   if (!piece_ || rows.has_failed()) return;
