@@ -102,7 +102,8 @@ void add_serve(Parser& parser) {
       ->check(CLI::IsMember({"auto", "ring", "gathered"}));
   verb->add_option("-a,--alias", options.alias, "Name of the model in the API [the file's]");
   verb->add_option("-c,--context-length", options.context_length,
-                   "Positions that exact attention may span; 0: what the model was trained for");
+                   "Positions that exact attention may span; 0: what the model was trained for")
+      ->check(CLI::Range(512, 1 << 24) | CLI::IsMember({0}));
   verb->add_option("--step-tokens", options.step_tokens, "Tokens of one step of a prefill; 0: by time");
   verb->add_option(
       "--chat-template", options.chat_template,

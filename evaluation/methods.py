@@ -8,7 +8,6 @@ One JSON line is written for each question; a run that is started again goes on 
 of answers that are its answer, word for word. *missed* is the service's estimate of the softmax mass that the question's
 last row did not read, and with --audit the truth beside it, for which the service reads everything once.
 """
-import argparse
 import collections
 import json
 import pathlib
@@ -16,7 +15,7 @@ import statistics
 import time
 
 from documents import draw_needles, hide, lines_of
-from needles import CHARACTERS_PER_TOKEN, NOUN, first_number, question, read_lines
+from needles import CHARACTERS_PER_TOKEN, NOUN, first_number, make_parser, question, read_lines
 from service import Service
 
 METHODS = ["exact", "rotulus", "one_pass", "page_means", "quest", "twilight", "moba", "infllm", "longheads",
@@ -115,18 +114,10 @@ def plot(rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="http://127.0.0.1:8080")
-    parser.add_argument("--tokens", type=int, nargs="+", default=[6000, 16000])
-    parser.add_argument("--documents", type=int, default=2)
-    parser.add_argument("--needles", type=int, default=4, help="sentences in a document, at most 16")
-    parser.add_argument("--filler", choices=sorted(NOUN), default="bible")
+    parser = make_parser(__doc__, "methods.jsonl")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--budget", type=int, help="tokens to retrieve, for every method that selects")
     parser.add_argument("--audit", action="store_true", help="compare what was missed with the truth")
-    parser.add_argument("--window", type=int, default=8192, help="tokens of the model's window")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("methods.jsonl"))
     parser.add_argument("--plot", type=pathlib.Path)
     args = parser.parse_args()
     print(f"seed {args.seed}")

@@ -97,18 +97,24 @@ def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser(description, out):
+    """What every evaluation over such documents is told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     parser.add_argument("--tokens", type=int, nargs="+", default=[6000, 16000])
     parser.add_argument("--documents", type=int, default=2)
     parser.add_argument("--needles", type=int, default=4, help="sentences in a document, at most 16")
-    parser.add_argument("--filler", choices=["bible", "grass"], default="bible")
-    parser.add_argument("--wording", choices=["literal", "paraphrase"], default="literal")
-    parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["two_pass", "one_pass", "exact"])
+    parser.add_argument("--filler", choices=sorted(NOUN), default="bible")
     parser.add_argument("--window", type=int, default=8192, help="tokens of the model's window")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("needles.jsonl"))
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(out))
+    return parser
+
+
+def main():
+    parser = make_parser(__doc__, "needles.jsonl")
+    parser.add_argument("--wording", choices=["literal", "paraphrase"], default="literal")
+    parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["two_pass", "one_pass", "exact"])
     args = parser.parse_args()
     print(f"seed {args.seed}")
     done = {(line["filler"], line["tokens"], line["document"], line["variant"], line["wording"], line["subject"])

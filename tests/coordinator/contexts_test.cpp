@@ -1,8 +1,6 @@
 // The lives of contexts, with a worker group that works, stalls, damages and dies on request (fake_worker_group.h).
-#include <gtest/gtest.h>
-
 #include "coordinator/catalogue_records.h"
-#include "tests/coordinator/running_coordinator.h"
+#include "tests/coordinator/coordinator_test.h"
 
 namespace rotulus::coordinator::testing {
 namespace {
@@ -16,18 +14,8 @@ std::string document(std::size_t bytes = 6000) {
   return text;
 }
 
-class ContextsTest : public ::testing::Test {
+class ContextsTest : public CoordinatorTest {
  protected:
-  TemporaryDirectory directory_;
-  FakeDisk disk_;
-  std::uint64_t last_group_ = 0;
-
-  std::unique_ptr<FakeWorkerGroup> start_group(const RunningCoordinator& coordinator, FakeGroupOrders orders = {},
-                                               FakeGroupOptions options = {}) {
-    options.port = coordinator.port();
-    options.group = ++last_group_;
-    return std::make_unique<FakeWorkerGroup>(disk_, options, orders);
-  }
   static protocol::ContextDescription raw(protocol::AttentionMode attention) {
     protocol::ContextDescription description;
     description.frame = protocol::Frame::raw;

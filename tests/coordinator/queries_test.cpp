@@ -1,7 +1,5 @@
 // Answers, checked against what the fake model must say: a hash of the context, the question and the answer so far.
-#include <gtest/gtest.h>
-
-#include "tests/coordinator/running_coordinator.h"
+#include "tests/coordinator/coordinator_test.h"
 
 namespace rotulus::coordinator::testing {
 namespace {
@@ -25,16 +23,8 @@ std::vector<TokenId> expected_answer(std::vector<TokenId> before, std::size_t co
   return answer;
 }
 
-class QueriesTest : public ::testing::Test {
+class QueriesTest : public CoordinatorTest {
  protected:
-  TemporaryDirectory directory_;
-  FakeDisk disk_;
-  std::uint64_t last_group_ = 0;
-
-  std::unique_ptr<FakeWorkerGroup> start_group(const RunningCoordinator& coordinator, FakeGroupOrders orders = {}) {
-    return std::make_unique<FakeWorkerGroup>(
-        disk_, FakeGroupOptions{.port = coordinator.port(), .group = ++last_group_}, orders);
-  }
   static protocol::ContextDescription raw() {
     protocol::ContextDescription description;
     description.frame = protocol::Frame::raw;

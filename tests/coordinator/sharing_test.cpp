@@ -1,11 +1,9 @@
 // Contexts that begin alike list the same objects, with a worker group that counts what it computes and keeps what it
 // is told to keep (fake_worker_group.h).
-#include <gtest/gtest.h>
-
 #include <random>
 
 #include "coordinator/prefix_keys.h"
-#include "tests/coordinator/running_coordinator.h"
+#include "tests/coordinator/coordinator_test.h"
 
 namespace rotulus::coordinator::testing {
 namespace {
@@ -20,18 +18,8 @@ std::string text_of(std::size_t bytes, unsigned seed = 1) {
   return text;
 }
 
-class SharingTest : public ::testing::Test {
+class SharingTest : public CoordinatorTest {
  protected:
-  TemporaryDirectory directory_;
-  FakeDisk disk_;
-  std::uint64_t last_group_ = 0;
-
-  std::unique_ptr<FakeWorkerGroup> start_group(const RunningCoordinator& coordinator, FakeGroupOrders orders = {},
-                                               FakeGroupOptions options = {}) {
-    options.port = coordinator.port();
-    options.group = ++last_group_;
-    return std::make_unique<FakeWorkerGroup>(disk_, options, orders);
-  }
   static ContextId submit(RunningCoordinator& coordinator, const std::string& text,
                           protocol::AttentionMode attention = protocol::AttentionMode::automatic) {
     protocol::ContextDescription description;

@@ -1,10 +1,8 @@
 // Contexts that go on: appended to, forked, and what runs on them meanwhile.
-#include <gtest/gtest.h>
-
 #include <random>
 
 #include "coordinator/catalogue_records.h"
-#include "tests/coordinator/running_coordinator.h"
+#include "tests/coordinator/coordinator_test.h"
 
 namespace rotulus::coordinator::testing {
 namespace {
@@ -19,21 +17,11 @@ std::string text_of(std::size_t bytes) {
   return text;
 }
 
-class VersionsTest : public ::testing::Test {
+class VersionsTest : public CoordinatorTest {
  protected:
-  TemporaryDirectory directory_;
-  FakeDisk disk_;
-  std::uint64_t last_group_ = 0;
   const std::string whole_ = text_of(7000);
   const std::string first_ = whole_.substr(0, 5000);
   const std::string rest_ = whole_.substr(5000);
-
-  std::unique_ptr<FakeWorkerGroup> start_group(const RunningCoordinator& coordinator, FakeGroupOrders orders = {}) {
-    FakeGroupOptions options;
-    options.port = coordinator.port();
-    options.group = ++last_group_;
-    return std::make_unique<FakeWorkerGroup>(disk_, options, orders);
-  }
   static ContextId submit(RunningCoordinator& coordinator, const std::string& text, SpoolKind kind = SpoolKind::text) {
     protocol::ContextDescription description;
     description.frame = protocol::Frame::raw;
