@@ -2,125 +2,93 @@
 
     evaluation/needles.py --url http://127.0.0.1:8080 --tokens 16000 64000 --documents 2 --needles 8 --out needles.jsonl
 
-Each document is submitted once, asked by every variant, and deleted. One JSON line is written for each question; a run
-that is started again goes on where it stopped. The table at the end is printed from the file; *shown* are the keys
-that stand in one of the first three passages of the answer's provenance.
-
-Variants: two_pass (the default of the service), one_pass, wide (budget 8,192, one pass), small (budget 512, two passes).
-Give --tokens below the model's window for the reference: there every variant but `exact` is left out.
+*shown* are the keys that stand in one of the first three passages of the answer's provenance. For the reference give
+--tokens below the model's window as well, with as many sentences: `exact` is asked there. With --wordings both, the
+same documents are also asked in words that the sentence does not have. *beyond* pools the lengths beyond the window.
 """
-import argparse
-import collections
-import json
-import pathlib
-import re
-import time
+import random
 
-from documents import draw_needles, hide, lines_of
-from service import Service
+from asking import ask, begin, make_parser
+from documents import SUBJECTS, Document, Question, depths, first_number_is, hide, lines_of, longest, number
+from report import curves, digits, grouped, interval, mean, table
 
-CHARACTERS_PER_TOKEN = {"bible": 3.75, "grass": 3.95}
 NOUN = {"bible": "number", "grass": "pass key"}
-VARIANTS = {
-    "two_pass": {"mode": "retrieval"},
-    "one_pass": {"mode": "retrieval", "second_pass": False},
-    "small": {"mode": "retrieval", "budget_tokens": 512},
-    "wide": {"mode": "retrieval", "budget_tokens": 8192, "second_pass": False},
-    "exact": {"mode": "exact"},
-}
+QUESTION_TOKENS = 64  # at most, with the answer
+NAMES = ["filler", "needles", "seed"]  # what tells a document from others, with its length and number
+WORDINGS = {"literal": ["literal"], "paraphrase": ["paraphrase"], "both": ["literal", "paraphrase"]}
 
 
-def question(noun, needle, wording):
-    if wording == "literal":
-        return f"\n\nQuestion: What is the {noun} of the {needle.subject}?\nAnswer: The {noun} of the {needle.subject} is"
-    return f"\n\nQuestion: Which digits belong to the {needle.subject}?\nAnswer: The digits are"
+def make_question(noun, subject, key, wording):
+    prompt = {"literal": f"\n\nQuestion: What is the {noun} of the {subject}?\nAnswer: The {noun} of the {subject} is",
+              "paraphrase": f"\n\nQuestion: Which digits belong to the {subject}?\nAnswer: The digits are"}[wording]
+    return Question(prompt, [key], 8, first_number_is)
 
 
-def first_number(text):
-    found = re.search(r"\d+", text.replace(",", ""))
-    return found.group() if found else ""
+def make_document(filler, count, wordings, seed, characters):
+    """`count` sentences between lines of a filler; a question of each, for each wording, named `subject, wording`."""
+    dice, noun = random.Random(seed), NOUN[filler]
+    keys = {subject: number(dice, 5) for subject in dice.sample(SUBJECTS, count)}
+    text = hide(lines_of(filler, characters, dice),
+                [f"The {noun} of the {subject} is {key}." for subject, key in keys.items()], depths(count, dice))
+    return Document(text, {f"{subject}, {wording}": make_question(noun, subject, key, wording)
+                           for subject, key in keys.items() for wording in wordings})
 
 
-def rank_of(key, passages):
-    """The place, from 1, of the first passage of the answer's provenance that holds the key; None if none does."""
-    return next((place for place, passage in enumerate(passages, 1) if key in passage["text"]), None)
+def run(args, service, records):
+    for tokens in args.tokens:
+        for document in range(args.documents):
+            def build(characters):
+                return make_document(args.filler, args.needles, WORDINGS[args.wordings],
+                                     f"{args.seed}-{document}", characters)
+
+            where = {"filler": args.filler, "needles": args.needles, "seed": args.seed,
+                     "tokens": tokens, "document": document}
+            ask(service, records, where, list(build(0).questions), args,
+                lambda: longest(build, tokens - QUESTION_TOKENS, lambda made: service.count(made.text)))
 
 
-def run(args, service, done):
-    with open(args.out, "a") as out:
-        for tokens in args.tokens:
-            for document in range(args.documents):
-                run_document(args, service, done, out, tokens, document)
+def shares(lines):
+    """Share of the keys with its interval: documents are drawn, for the questions of one are not independent."""
+    return interval([[mean(line["score"] for line in of) for of in grouped(lines, "seed", "document").values()]])
 
 
-def run_document(args, service, done, out, tokens, document):
-    noun = NOUN[args.filler]
-    needles = draw_needles(args.needles, f"{args.seed}-{document}")
-    lines = lines_of(args.filler, int(tokens * CHARACTERS_PER_TOKEN[args.filler]), f"{args.seed}-{document}")
-    names = [name for name in args.variants if (name == "exact") == (tokens < args.window)]
-    todo = [(name, needle) for name in names for needle in needles
-            if (args.filler, tokens, document, name, args.wording, needle.subject) not in done]
-    if not todo:
-        return
-    context = service.submit(hide(lines, needles, noun), frame="raw")
-    seconds, counted = service.wait(context)
-    print(f"{args.filler} {counted} tokens, document {document}: read in {seconds:.0f} s, "
-          f"{counted / max(seconds, 1e-9):.0f} tokens/s", flush=True)
-    for name, needle in todo:
-        began = time.monotonic()
-        answer = service.complete(context, question(noun, needle, args.wording), max_tokens=8, attention=VARIANTS[name])
-        line = {"filler": args.filler, "tokens": tokens, "counted": counted, "document": document, "variant": name,
-                "wording": args.wording, "subject": needle.subject, "depth": round(needle.depth, 3),
-                "key": needle.key, "answer": answer["text"], "found": first_number(answer["text"]) == needle.key,
-                "seconds": round(time.monotonic() - began, 2), "attention": answer["attention"],
-                "rank": rank_of(needle.key, answer["provenance"])}
-        out.write(json.dumps(line) + "\n")
-        out.flush()
-    service.delete(context)
-
-
-def table(lines):
-    cells = collections.defaultdict(list)
+def show(args, lines):
     for line in lines:
-        cells[line["filler"], line["wording"], line["tokens"], line["variant"]].append(line)
-    print(f"{'filler':8}{'wording':12}{'tokens':>10}  {'variant':10}{'found':>9}{'share':>8}{'shown':>9}"
-          f"{'s a question':>14}")
-    for (filler, wording, tokens, variant), found in sorted(cells.items()):
-        hits = sum(line["found"] for line in found)
-        shown = sum(line["rank"] is not None and line["rank"] <= 3 for line in found)
-        seconds = sorted(line["seconds"] for line in found)[len(found) // 2]
-        print(f"{filler:8}{wording:12}{tokens:>10}  {variant:10}{hits:>5}/{len(found):<3}{hits / len(found):>8.2f}"
-              f"{shown:>5}/{len(found):<3}{seconds:>14.2f}")
+        line["wording"] = line["question"].split(", ")[1]
+    rows, series = [], {}
+    for (filler, wording, needles, method), over_lengths in grouped(
+            lines, "filler", "wording", "needles", "method").items():
+        name = f"{filler}, {needles} a document, {wording}"
+        cells = list(grouped(over_lengths, "tokens").items())
+        beyond = [line for tokens, of in cells if tokens >= args.window for line in of]
+        if len({line["tokens"] for line in beyond}) > 1:
+            cells.append(("beyond", beyond))
+        for tokens, of in cells:
+            share, low, high = shares(of)
+            shown = sum(line["rank"] is not None and line["rank"] <= 3 for line in of)
+            rows.append([name, method, tokens, f"{sum(line['score'] for line in of):.0f}/{len(of)}", digits(share),
+                         f"{digits(low)}-{digits(high)}", f"{shown}/{len(of)}",
+                         digits(sorted(line["seconds"] for line in of)[len(of) // 2])])
+            if tokens != "beyond":
+                series.setdefault(f"{method}, {filler}, {wording}", []).append((tokens, share, low, high))
+    table(["document", "method", "tokens", "found", "share", "95 %", "shown", "s a question"], rows)
+    if args.plot:
+        args.plot.write_text(curves("keys found over tokens of the document", series))
 
 
-def read_lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def make_parser(description, out):
-    """What every evaluation over such documents is told."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="http://127.0.0.1:8080")
-    parser.add_argument("--tokens", type=int, nargs="+", default=[6000, 16000])
+def parser_of(description, out, methods):
+    parser = make_parser(description, out, [6000, 16000], methods)
     parser.add_argument("--documents", type=int, default=2)
     parser.add_argument("--needles", type=int, default=4, help="sentences in a document, at most 16")
     parser.add_argument("--filler", choices=sorted(NOUN), default="bible")
-    parser.add_argument("--window", type=int, default=8192, help="tokens of the model's window")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(out))
+    parser.add_argument("--wordings", choices=sorted(WORDINGS), default="literal")
     return parser
 
 
 def main():
-    parser = make_parser(__doc__, "needles.jsonl")
-    parser.add_argument("--wording", choices=["literal", "paraphrase"], default="literal")
-    parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["two_pass", "one_pass", "exact"])
-    args = parser.parse_args()
-    print(f"seed {args.seed}")
-    done = {(line["filler"], line["tokens"], line["document"], line["variant"], line["wording"], line["subject"])
-            for line in read_lines(args.out)}
-    run(args, Service(args.url), done)
-    table(read_lines(args.out))
+    args, service, records = begin(parser_of(__doc__, "needles.jsonl", ["exact", "rotulus", "one_pass"]), NAMES)
+    run(args, service, records)
+    show(args, records.lines)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import urllib.request
 
 import openai
 
+TOKENIZED_AT_ONCE = 256 << 10  # characters
+
 
 class Service:
     def __init__(self, url):
@@ -20,6 +22,11 @@ class Service:
         asked = urllib.request.Request(f"{self.url}{path}", data=data, method=method, headers=headers)
         with urllib.request.urlopen(asked, timeout=600) as answer:
             return json.loads(answer.read() or b"null")
+
+    def count(self, text):
+        """Tokens of a text; a long one is counted piece by piece, which may tell a few more."""
+        pieces = (text[at:at + TOKENIZED_AT_ONCE] for at in range(0, len(text), TOKENIZED_AT_ONCE))
+        return sum(self.request("POST", "/tokenize", {"content": piece})["count"] for piece in pieces)
 
     def submit(self, text, **fields):
         return self.request("POST", "/v1/contexts", {"text": text, **fields})["id"]

@@ -3,7 +3,8 @@
 #
 #   1. C++ unit and property tests, as users run them (preset release)
 #   2. the parsers and the durable parts again under AddressSanitizer and UndefinedBehaviourSanitizer (preset dev)
-#   3. pytest: architecture (the house), oracle (numbers against a float64 forward), system (real processes, kills)
+#   3. pytest: architecture (the house), evaluation (its documents), oracle (numbers against a float64 forward), system
+#      (real processes, kills)
 #
 # While 1 runs, the other build of 2 compiles; its tests run beside the oracle. The tests of real processes come last and
 # have the machine to themselves. Each part leaves JUnit files in build/test-results; what should have left one and did
@@ -56,8 +57,9 @@ python_tests() {
 sanitized_tests >build/test-sanitized.log 2>&1 &
 say "C++ tests (release)"
 release_tests
-say "pytest tests/architecture tests/oracle"
+say "pytest tests/architecture tests/evaluation tests/oracle"
 python_tests architecture
+python_tests evaluation
 python_tests oracle
 wait
 say "C++ tests (dev: ASan, UBSan)"
