@@ -9,6 +9,7 @@ kv          a JSON object of random UUIDs; the value of one key is asked
 With --asked N a document holds N pass keys or sequences, each with a name that its question repeats, or N of the
 object's keys are asked. Wording of instructions and seeds are our own, so scores stand beside those of `exact` inside
 the window, not beside published ones. A score is 1 if the reply begins with every digit of the key, or holds the value.
+Prompts that ask for digits end in a space, after which a model of single digits can say nothing but digits.
 """
 import json
 import random
@@ -28,7 +29,7 @@ def sentences(noun, make_key, asked, dice, characters):
     text = INSTRUCTION + hide(lines_of("grass", characters, dice),
                               [f"The {name} is {key}. Remember it. {key} is the {name}." for name, key in keys.items()],
                               depths(asked, dice))
-    return Document(text, {str(at): Question(f"\n\nWhat is the {name}? The {name} is", [key], 16, first_number_is)
+    return Document(text, {str(at): Question(f"\n\nWhat is the {name}? The {name} is ", [key], 16, first_number_is)
                            for at, (name, key) in enumerate(keys.items())})
 
 

@@ -3,8 +3,13 @@
     evaluation/needles.py --url http://127.0.0.1:8080 --tokens 16000 64000 --documents 2 --needles 8 --out needles.jsonl
 
 *shown* are the keys that stand in one of the first three passages of the answer's provenance. For the reference give
---tokens below the model's window as well, with as many sentences: `exact` is asked there. With --wordings both, the
-same documents are also asked in words that the sentence does not have. *beyond* pools the lengths beyond the window.
+--tokens below the model's window as well, with as many sentences: `exact` is asked there. *beyond* pools the lengths
+beyond the window. The same documents can be asked in several wordings:
+
+literal     in the sentence's own words, up to "is"
+space       literal, and the prompt ends in a space, so that digits are what a model of single digits says next: a small
+            one else prefers "is the key that …", inside its window too, and then wording is measured, not memory
+paraphrase  in words that the sentence does not have
 """
 import random
 
@@ -15,13 +20,15 @@ from report import curves, digits, grouped, interval, mean, table
 NOUN = {"bible": "number", "grass": "pass key"}
 QUESTION_TOKENS = 64  # at most, with the answer
 NAMES = ["filler", "needles", "seed"]  # what tells a document from others, with its length and number
-WORDINGS = {"literal": ["literal"], "paraphrase": ["paraphrase"], "both": ["literal", "paraphrase"]}
+WORDINGS = ["literal", "space", "paraphrase"]
 
 
 def make_question(noun, subject, key, wording):
-    prompt = {"literal": f"\n\nQuestion: What is the {noun} of the {subject}?\nAnswer: The {noun} of the {subject} is",
-              "paraphrase": f"\n\nQuestion: Which digits belong to the {subject}?\nAnswer: The digits are"}[wording]
-    return Question(prompt, [key], 8, first_number_is)
+    if wording == "paraphrase":
+        prompt = f"\n\nQuestion: Which digits belong to the {subject}?\nAnswer: The digits are"
+    else:
+        prompt = f"\n\nQuestion: What is the {noun} of the {subject}?\nAnswer: The {noun} of the {subject} is"
+    return Question(prompt + " " * (wording == "space"), [key], 8, first_number_is)
 
 
 def make_document(filler, count, wordings, seed, characters):
@@ -38,8 +45,7 @@ def run(args, service, records):
     for tokens in args.tokens:
         for document in range(args.documents):
             def build(characters):
-                return make_document(args.filler, args.needles, WORDINGS[args.wordings],
-                                     f"{args.seed}-{document}", characters)
+                return make_document(args.filler, args.needles, args.wordings, f"{args.seed}-{document}", characters)
 
             where = {"filler": args.filler, "needles": args.needles, "seed": args.seed,
                      "tokens": tokens, "document": document}
@@ -81,7 +87,7 @@ def parser_of(description, out, methods):
     parser.add_argument("--documents", type=int, default=2)
     parser.add_argument("--needles", type=int, default=4, help="sentences in a document, at most 16")
     parser.add_argument("--filler", choices=sorted(NOUN), default="bible")
-    parser.add_argument("--wordings", choices=sorted(WORDINGS), default="literal")
+    parser.add_argument("--wordings", nargs="+", choices=WORDINGS, default=["literal"])
     return parser
 
 

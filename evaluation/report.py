@@ -78,15 +78,15 @@ def scatter(panels):
 
 def curves(title, series):
     """Shares over lengths. `series`: {label: [(tokens, share, low, high)]}; lengths at equal distances."""
-    width, height, edge = 560, 340, 50
+    width, height, edge, legend = 680, 340, 50, 220
     lengths = sorted({point[0] for points in series.values() for point in points})
-    step = (width - 130 - edge) / max(len(lengths) - 1, 1)
+    step = (width - legend - 20 - edge) / max(len(lengths) - 1, 1)
 
     def place(tokens, share):
         return f"{edge + 10 + step * lengths.index(tokens):.0f} {height - edge - (height - edge - 30) * share:.0f}"
 
     parts = [f'<text x="{edge}" y="15">{title}</text>',
-             f'<path d="M{edge} 25V{height - edge}H{width - 110}" fill="none" stroke="#888"/>']
+             f'<path d="M{edge} 25V{height - edge}H{width - legend}" fill="none" stroke="#888"/>']
     parts += [f'<text x="{edge - 24}" y="{height - edge - (height - edge - 30) * share + 4:.0f}">{share}</text>'
               for share in (0, 0.5, 1)]
     parts += [f'<text x="{edge + 10 + step * at:.0f}" y="{height - edge + 16}" text-anchor="middle">{tokens:,}</text>'
@@ -96,7 +96,7 @@ def curves(title, series):
         row = 40 + 15 * list(series).index(label)
         line = "L".join(place(tokens, share) for tokens, share, _, _ in points)
         parts += [f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2"/>',
-                  f'<text x="{width - 105}" y="{row}" fill="{colour}">{label}</text>']
+                  f'<text x="{width - legend + 10}" y="{row}" fill="{colour}">{label}</text>']
         parts += [f'<path d="M{place(tokens, low)}L{place(tokens, high)}" stroke="{colour}" opacity="0.5"/>'
                   for tokens, _, low, high in points]
     return picture(width, height, parts)

@@ -1,6 +1,7 @@
 """Asking with a service that only listens: what is asked, in what order, and what a second run leaves out."""
 import argparse
 import json
+import xml.etree.ElementTree as xml
 
 import asking
 import pytest
@@ -97,3 +98,9 @@ def test_losses_are_paired_and_only_of_the_tasks_kept():
     lines = [line("a", 0, "exact", 1), line("a", 0, "quest", 0.5), line("a", 1, "exact", 0), line("a", 1, "quest", 1),
              line("a", 2, "quest", 0), line("b", 0, "exact", 1), line("b", 0, "quest", 0)]
     assert ruler.losses(lines, "quest", ["a"]) == {"a": [50, -100]}
+
+
+def test_plots_are_well_formed_and_name_what_they_show():
+    for drawn in (report.scatter({"panel": [(10, 0.5, "label")]}), report.curves("title", {"label": [(6000, 1, 0.5, 1)]}),
+                  report.grid("title", ["label"], ["column"], {("label", "column"): 50})):
+        assert "label" in [text.text for text in xml.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
