@@ -76,7 +76,7 @@ def ask(service, records, where, names, args, build):
             records.add({**line, "counted": counted, "wanted": question.answers, "answer": answer["text"],
                          "score": question.score(answer["text"], question.answers),
                          "seconds": round(time.monotonic() - began, 3), "attention": answer["attention"],
-                         "rank": rank_of(question.answers, answer["provenance"])})
+                         "first": answer["first"], "rank": rank_of(question.answers, answer["provenance"])})
     finally:
         service.delete(context)
 

@@ -3,32 +3,36 @@
     evaluation/methods.py --url http://127.0.0.1:8080 --tokens 6000 16000 --documents 2 --needles 4 --out methods.jsonl
 
 The documents and questions are those of needles.py, and so are the lines of the file; table and plot are others.
-*agrees* is the share of answers that are that of `exact`, word for word, where the document fits the window. *missed*
-is the service's estimate of the softmax mass that the question's last row did not read, and with --audit the truth
-beside it, for which the service reads everything once.
+Where the document fits the window, *agrees* is the share of answers that are that of `exact`, word for word, and *KL*
+how far its first token's distribution is from that of `exact`, in nats, at least. *missed* is the service's estimate of
+the softmax mass that the question's last row did not read, and with --audit the truth beside it, for which the service
+reads everything once.
 """
 import statistics
 
 import needles
 from asking import METHODS, begin
-from report import digits, grouped, mean, scatter, table
+from report import digits, divergence, grouped, mean, scatter, table
 
 
 def summaries(args, lines):
     """For each (tokens, method), in the order of the command line: what the table and the plot show."""
-    exact = {(line["tokens"], line["seed"], line["document"], line["question"]): line["answer"]
-             for line in lines if line["method"] == "exact"}
+    def question_of(line):
+        return tuple(line[name] for name in (*needles.NAMES, "tokens", "document", "question"))
+
+    exact = {question_of(line): line for line in lines if line["method"] == "exact"}
     groups = grouped(lines, "tokens", "method")
     for tokens, method in sorted(groups, key=lambda key: (key[0], args.methods.index(key[1]))):
         asked = groups[tokens, method]
-        references = [(line, exact.get((tokens, line["seed"], line["document"], line["question"]))) for line in asked]
+        paired = [(exact[question_of(line)], line) for line in asked if question_of(line) in exact]
 
         def missed(field):
             return mean((line["attention"].get("missed_mass") or {}).get(field) for line in asked)
 
         yield {"tokens": tokens, "method": method,
                "asked": len(asked), "found": round(sum(line["score"] for line in asked)),
-               "agrees": mean(line["answer"] == wanted for line, wanted in references if wanted is not None),
+               "agrees": mean(wanted["answer"] == line["answer"] for wanted, line in paired),
+               "kl": mean(divergence(wanted["first"], line["first"]) for wanted, line in paired),
                "seconds": statistics.median(line["seconds"] for line in asked),
                "blocks": mean(line["attention"]["blocks_read"] for line in asked),
                "missed": missed("mean"), "true": missed("true_mean")}
@@ -36,8 +40,8 @@ def summaries(args, lines):
 
 def show(args, lines):
     rows = list(summaries(args, [line for line in lines if line["method"] in args.methods]))
-    table(["method", "tokens", "found", "agrees", "blocks", "missed", "truth", "s"],
-          [[row["method"], row["tokens"], f"{row['found']}/{row['asked']}", digits(row["agrees"]),
+    table(["method", "tokens", "found", "agrees", "KL", "blocks", "missed", "truth", "s"],
+          [[row["method"], row["tokens"], f"{row['found']}/{row['asked']}", digits(row["agrees"]), digits(row["kl"], 3),
             f"{row['blocks']:.0f}", digits(row["missed"], 3), digits(row["true"], 3), digits(row["seconds"])]
            for row in rows])
     if args.plot:

@@ -1,5 +1,6 @@
 """Means with their uncertainty, tables and plots: what is printed and drawn of the records."""
 import collections
+import math
 import random
 import statistics
 
@@ -32,6 +33,20 @@ def interval(groups, seed=0):
     drawn = sorted(resampled() for _ in range(ROUNDS))
     middle = statistics.fmean(statistics.fmean(group) for group in groups)
     return middle, drawn[ROUNDS // 40], drawn[-1 - ROUNDS // 40]
+
+
+def divergence(exact, other):
+    """At least how much KL lies between the two, in nats, of {token: log-probability} that list only the likeliest.
+
+    Over the tokens that both list, and all others taken as one: merging what differs can only hide divergence.
+    """
+    both = exact.keys() & other.keys()
+
+    def merged(listed):
+        known = [listed[token] for token in both]
+        return [*known, math.log(max(1 - sum(map(math.exp, known)), 1e-9))]
+
+    return sum(math.exp(p) * (p - q) for p, q in zip(merged(exact), merged(other)))
 
 
 def table(header, rows):

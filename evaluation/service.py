@@ -7,6 +7,7 @@ import urllib.request
 import openai
 
 TOKENIZED_AT_ONCE = 256 << 10  # characters
+LISTED = 20  # likeliest first tokens of an answer, with their log-probabilities
 
 
 class Service:
@@ -44,9 +45,11 @@ class Service:
 
     def complete(self, context, prompt, max_tokens, attention):
         answer = self.client.completions.create(
-            model=self.model, prompt=prompt, max_tokens=max_tokens, temperature=0,
+            model=self.model, prompt=prompt, max_tokens=max_tokens, temperature=0, logprobs=LISTED,
             extra_body={"context_id": context, "attention": {**attention, "report": True}, "return_provenance": True})
-        return {"text": answer.choices[0].text, "attention": getattr(answer, "attention", None),
+        listed = answer.choices[0].logprobs.top_logprobs
+        return {"text": answer.choices[0].text, "first": listed[0] if listed else {},
+                "attention": getattr(answer, "attention", None),
                 "provenance": getattr(answer, "provenance", None) or []}
 
     def delete(self, context):

@@ -1,6 +1,7 @@
 """Asking with a service that only listens: what is asked, in what order, and what a second run leaves out."""
 import argparse
 import json
+import math
 import xml.etree.ElementTree as xml
 
 import asking
@@ -29,7 +30,8 @@ class Listening:
             raise ConnectionError("gone")
         self.left -= 1
         self.asked.append((prompt, attention["method"]))
-        return {"text": attention["method"], "attention": {}, "provenance": [{"text": "no"}, {"text": "a quest"}]}
+        return {"text": attention["method"], "attention": {}, "first": {},
+                "provenance": [{"text": "no"}, {"text": "a quest"}]}
 
     def delete(self, context):
         self.deleted += 1
@@ -91,6 +93,15 @@ def test_an_interval_holds_the_mean_and_shrinks_with_samples():
     assert report.interval([[1, 1], [0, 0]]) == (0.5, 0.5, 0.5)  # groups are not mixed
 
 
+def test_divergence_is_none_of_equals_and_at_most_that_of_all_tokens():
+    p, q = ({token: math.log(share) for token, share in zip("abc", shares)} for shares in ((.7, .2, .1), (.5, .1, .4)))
+    whole = sum(math.exp(p[token]) * (p[token] - q[token]) for token in "abc")
+    assert report.divergence(p, p) == pytest.approx(0, abs=1e-8)
+    assert report.divergence(p, q) == pytest.approx(whole, abs=1e-6)
+    likeliest_of_q = {token: q[token] for token in "ca"}
+    assert 0 < report.divergence({token: p[token] for token in "ab"}, likeliest_of_q) < whole
+
+
 def test_losses_are_paired_and_only_of_the_tasks_kept():
     def line(task, document, method, score):
         return {"task": task, "seed": 1, "document": document, "method": method, "score": score}
@@ -101,6 +112,7 @@ def test_losses_are_paired_and_only_of_the_tasks_kept():
 
 
 def test_plots_are_well_formed_and_name_what_they_show():
-    for drawn in (report.scatter({"panel": [(10, 0.5, "label")]}), report.curves("title", {"label": [(6000, 1, 0.5, 1)]}),
+    for drawn in (report.scatter({"panel": [(10, 0.5, "label")]}),
+                  report.curves("title", {"label": [(6000, 1, 0.5, 1)]}),
                   report.grid("title", ["label"], ["column"], {("label", "column"): 50})):
         assert "label" in [text.text for text in xml.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]

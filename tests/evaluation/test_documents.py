@@ -1,4 +1,4 @@
-"""What the generators hide must be there, once, alone in answering its question; and the same seed gives the same text."""
+"""What the generators hide must be there, once, and alone answer its question; a seed gives one text."""
 import json
 import random
 import re
@@ -142,8 +142,8 @@ def test_the_values_are_those_of_the_json_object():
         assert pairs[re.search(r'Key: "(.*?)"', question.prompt).group(1)] == question.answers[0]
 
 
-@pytest.mark.parametrize("reply, score", [(" 50122.\n", 1), (" 50,122", 1), (" a 50122", 1), (" 5012", 0), (" 50122 7", 1),
-                                          (" 501220", 0), (" 7, not 50122", 0), ("", 0)])
+@pytest.mark.parametrize("reply, score", [(" 50122.\n", 1), (" 50,122", 1), (" a 50122", 1), (" 50122 7", 1),
+                                          (" 5012", 0), (" 501220", 0), (" 7, not 50122", 0), ("", 0)])
 def test_the_first_number_of_a_reply_decides(reply, score):
     assert documents.first_number_is(reply, ["50122"]) == score
 
