@@ -37,13 +37,16 @@ class Records:
 
 
 def attention_of(method, audit=False):
-    """NAME or NAME@BUDGET, `quest@4096`: a method of the service, with so many tokens to select."""
-    name, _, budget = method.partition("@")
+    """A method of the service, and fields that change it: `quest` or `quest,budget_tokens=4096,positions=compacted`."""
+    name, *changes = method.split(",")
     attention = {"method": name, "audit": audit}
     if name != "exact":
         attention["mode"] = "retrieval"
-    if budget:
-        attention["budget_tokens"] = int(budget)
+    for field, _, value in (change.partition("=") for change in changes):
+        try:
+            attention[field] = json.loads(value)
+        except json.JSONDecodeError:  # a word
+            attention[field] = value
     return attention
 
 
@@ -86,8 +89,8 @@ def make_parser(description, out, tokens, methods):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     parser.add_argument("--tokens", type=int, nargs="+", default=tokens, help="length of a document with its question")
-    parser.add_argument("--methods", nargs="+", default=methods, metavar="NAME[@BUDGET]",
-                        help=f"any of {', '.join(METHODS)}; with @, the tokens to select")
+    parser.add_argument("--methods", nargs="+", default=methods, metavar="NAME[,FIELD=VALUE…]",
+                        help=f"any of {', '.join(METHODS)}; behind it, fields of `attention` that change it")
     parser.add_argument("--window", type=int, default=8192, help="tokens of the model's window")
     parser.add_argument("--audit", action="store_true", help="compare what was missed with the truth")
     parser.add_argument("--seed", type=int, default=1)

@@ -78,9 +78,10 @@ def test_exact_is_not_asked_beyond_the_window(tmp_path):
     assert [method for _, method in service.asked] == ["quest", "quest"]
 
 
-def test_a_method_may_carry_its_budget():
-    assert asking.attention_of("quest@512") == {"method": "quest", "audit": False, "mode": "retrieval",
-                                                "budget_tokens": 512}
+def test_a_method_may_carry_fields_that_change_it():
+    assert asking.attention_of("quest,budget_tokens=512,positions=compacted,second_pass=true,top_p=0.9") == {
+        "method": "quest", "audit": False, "mode": "retrieval", "budget_tokens": 512, "positions": "compacted",
+        "second_pass": True, "top_p": 0.9}
     assert "mode" not in asking.attention_of("exact")
 
 
