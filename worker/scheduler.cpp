@@ -128,6 +128,10 @@ void Scheduler::close(ContextId id) {
   }
   for (const RequestId request : ended) close_answer(request);
   contexts_.erase(id);
+  // The ranks close before they apply the rest of a plan, which must name it no more.
+  const auto is_of_it = [&](const auto& change) { return change.context == id; };
+  std::erase_if(changes_.contexts, is_of_it);
+  std::erase_if(changes_.chunks, is_of_it);
   changes_.closed_contexts.push_back(id);
 }
 

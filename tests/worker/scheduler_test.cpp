@@ -113,6 +113,21 @@ TEST_F(SchedulerTest, ParksWhenThereIsNothingToDo) {
   EXPECT_EQ(scheduler_.next_plan().kind, StepPlan::Kind::park);
 }
 
+// A plan closes before it changes: nothing in it may name what it closes.
+TEST_F(SchedulerTest, NamesAClosedContextNoMore) {
+  open(1, 600);
+  scheduler_.accept(protocol::ComputeChunk{ContextId{1}, 0, ObjectId{5}, 0, 17});
+  succeed(scheduler_.next_plan());
+  open(2, 100);
+  scheduler_.accept(protocol::CloseContext{ContextId{1}});
+  scheduler_.accept(protocol::CloseContext{ContextId{2}});
+  const StepPlan plan = scheduler_.next_plan();
+  EXPECT_EQ(plan.closed_contexts, (std::vector<ContextId>{ContextId{1}, ContextId{2}}));
+  EXPECT_EQ(plan.abandoned, std::vector<ObjectId>{ObjectId{5}});
+  EXPECT_TRUE(plan.chunks.empty());
+  EXPECT_TRUE(plan.contexts.empty());
+}
+
 TEST_F(SchedulerTest, ComputesAChunkInStepsAndCommitsItAfterwards) {
   open(1, 600);
   scheduler_.accept(protocol::ComputeChunk{ContextId{1}, 0, ObjectId{5}, 300, 17});
