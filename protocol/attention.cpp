@@ -20,6 +20,8 @@ void require(bool holds, const char* field, const Value& value, const std::strin
 void check(const AttentionSpec& spec) {
   require(spec.budget_tokens <= kMaxBudgetTokens && spec.budget_tokens % kPageTokens == 0, "budget_tokens",
           spec.budget_tokens, fmt::format("a multiple of {} of at most {}", kPageTokens, kMaxBudgetTokens));
+  require(spec.reread_tokens <= kMaxBudgetTokens && spec.reread_tokens % kPageTokens == 0, "reread_tokens",
+          spec.reread_tokens, fmt::format("a multiple of {} of at most {}", kPageTokens, kMaxBudgetTokens));
   require(spec.local_tokens % kBlockTokens == 0, "local_tokens", spec.local_tokens,
           fmt::format("a multiple of {}", kBlockTokens));
   require(spec.top_p > 0 && spec.top_p <= 1, "top_p", spec.top_p, "above 0 and at most 1");

@@ -6,6 +6,7 @@
 //   when     reselect_every     in an answer;  select_layers, layer_stride: in which layers, the others reuse
 //   show     positions          where what is selected stands in the model's window
 //   again    second_pass        with the pages of the largest mass pinned
+//            reread_tokens      … or not at all: their text is read again as a prompt of its own, exactly
 //
 // A method (methods.h) is a name for one such choice. docs/retrieval.md says what each does and what it finds.
 #pragma once
@@ -50,6 +51,9 @@ struct AttentionSpec {
   PositionPolicy positions = PositionPolicy::block_constant;
   bool wants_missed_mass = false;  // report an estimate of what was left out
   bool audits = false;             // … and the truth, for which the question's last rows read everything once
+  // Of the text of the best pages, where the context is attended by retrieval: the coordinator has it computed again
+  // and answered exactly (coordinator/reread.h). 0: it is not. Nothing to the workers.
+  std::uint32_t reread_tokens = 0;
   bool operator==(const AttentionSpec&) const = default;
 };
 

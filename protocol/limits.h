@@ -36,6 +36,7 @@ inline constexpr std::size_t kMaxStreamBufferBytes = 1u << 20;  // per event str
 
 // Requests.
 inline constexpr std::uint32_t kMaxLogprobs = 20;
+inline constexpr std::size_t kMaxEchoedTokens = 16u << 10;  // of a prompt whose tokens are scored and reported
 inline constexpr std::uint32_t kMaxStopStrings = 16;
 inline constexpr std::size_t kMaxStopStringBytes = 1024;
 inline constexpr std::uint32_t kMaxBudgetTokens = 64u << 10;  // retrieved per layer and KV head

@@ -23,7 +23,7 @@
 
 namespace rotulus::protocol {
 
-inline constexpr std::uint32_t kProtocolVersion = 4;
+inline constexpr std::uint32_t kProtocolVersion = 5;
 inline constexpr std::uint32_t kStoreFormatVersion = 1;
 inline constexpr std::uint32_t kLandmarkVersion = 1;
 
@@ -461,17 +461,20 @@ struct StartAnswer {
   std::vector<TokenId> question;
   std::vector<TokenId> forced;
   SamplingSpec sampling;
-  std::uint32_t max_tokens = 0;  // forced ones included
+  std::uint32_t max_tokens = 0;  // forced ones included; 0: the question runs, and that is all
   std::vector<std::string> stop;
   bool ignore_eos = false;
   AttentionSpec attention;
+  bool scores_question = false;  // its tokens are reported too, before the answer's
   bool operator==(const StartAnswer&) const = default;
 };
 struct CancelAnswer {
   RequestId request;
   bool operator==(const CancelAnswer&) const = default;
 };
-struct AnswerToken {  // worker: token `index` of the answer, ascending without gaps
+// Worker: token `index` of the answer, or of the question that is scored; either ascending without gaps. Nothing
+// predicts the question's first token: its logprob is 0, without alternatives.
+struct AnswerToken {
   RequestId request;
   std::uint32_t index = 0;
   TokenId token = 0;
@@ -479,6 +482,7 @@ struct AnswerToken {  // worker: token `index` of the answer, ascending without 
   std::string text;   // what may be shown now: whole characters, held back while a stop may match
   float logprob = 0;
   std::vector<TokenAlternative> top;
+  bool is_of_question = false;
   bool operator==(const AnswerToken&) const = default;
 };
 enum class FinishReason : std::uint8_t { stop = 0, length = 1 };

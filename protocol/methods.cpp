@@ -61,6 +61,7 @@ constexpr Key kKeys[] = {
     {"budget_tokens", [](const Entry& e, AttentionSpec& s) { s.budget_tokens = e.count(); }},
     {"local_tokens", [](const Entry& e, AttentionSpec& s) { s.local_tokens = e.count(); }},
     {"second_pass", [](const Entry& e, AttentionSpec& s) { s.second_pass = e.flag(); }},
+    {"reread_tokens", [](const Entry& e, AttentionSpec& s) { s.reread_tokens = e.count(); }},
     {"landmark", [](const Entry& e, AttentionSpec& s) { s.landmark = e.word<PageLandmark>(kLandmarkWords); }},
     {"vote", [](const Entry& e, AttentionSpec& s) { s.vote = e.word<PageVote>(kVoteWords); }},
     {"vote_over", [](const Entry& e, AttentionSpec& s) { s.vote_over = e.word<VoteScope>(kScopeWords); }},

@@ -125,7 +125,8 @@ void RankEngine::lay_out_rows(const StepPlan& plan, Step& step) {
         if (on_rank != rank()) return;
         for (std::size_t row = run.begin; row < run.end; ++row) {
           const bool is_last = row + 1 == item.tokens.size();
-          if (item.logits == LogitRows::all || (item.logits == LogitRows::last && is_last)) {
+          const bool is_scoring = row < item.scored.size();
+          if (is_scoring || item.logits == LogitRows::all || (item.logits == LogitRows::last && is_last)) {
             step.rows.logit_rows.push_back(step.rows.tokens.size());
             step.logit_rows.push_back({index, row, step.rows.tokens.size()});
           }
@@ -177,12 +178,16 @@ void RankEngine::finish_rows(const StepPlan& plan, Step& step, kernels::ConstMat
     if (step.items[row.item].failure) continue;
     const std::span<const float> values(logits.row(i), logits.columns);
     if (on_logits) on_logits(item, row.row, values);
-    if (item.logits != LogitRows::last || item.kind == StepItem::Kind::chunk) continue;
+    if (item.kind == StepItem::Kind::chunk) continue;
     const protocol::SamplingSpec& spec = answers_.at(item.request)->plan.sampling;
+    const auto index = static_cast<std::uint32_t>(row.item);
+    if (row.row < item.scored.size()) {
+      report.scores.push_back({index, worker::report(values, item.scored[row.row], spec.logprobs)});
+    }
+    if (item.logits != LogitRows::last || row.row + 1 != item.tokens.size()) continue;
     report.samples.push_back(
-        {static_cast<std::uint32_t>(row.item),
-         sample(values, {spec.temperature, spec.top_k, spec.top_p, spec.min_p, spec.seed, spec.logprobs},
-                item.sample_index)});
+        {index, sample(values, {spec.temperature, spec.top_k, spec.top_p, spec.min_p, spec.seed, spec.logprobs},
+                       item.sample_index)});
   }
 }
 

@@ -22,6 +22,8 @@ constexpr std::size_t kLeastBudget = 32;
 constexpr std::size_t kMostBudget = 2048;
 constexpr std::size_t kReplayRows = 64;  // forced tokens in one step
 constexpr std::uint64_t kVotingRows = 512;
+// Rows in one step whose logits are all made, 128 KiB and more each: one tile of one question.
+constexpr std::size_t kScoringRows = protocol::kBlockTokens;
 
 double milliseconds(Clock::duration duration) {
   return std::chrono::duration<double, std::milli>(duration).count();
@@ -70,6 +72,8 @@ struct Scheduler::Answer {
   bool has_second_pass = false;
   bool is_second_pass = false;
   protocol::AttentionReport report;
+  std::size_t question_told = 0;  // of a question that is scored: tokens reported
+  TextStream question_text;
   AnswerText text{{}};
   Clock::time_point start;
   Clock::time_point first_token;
@@ -197,7 +201,6 @@ void Scheduler::start(protocol::StartAnswer message) {
   for (const TokenId token : running.started.forced) {
     if (advance(running, token, nullptr)) return;
   }
-  if (running.started.max_tokens == 0) finish(running, protocol::FinishReason::length);
 }
 
 // Settles how the answer attends, or says why it cannot.
@@ -307,13 +310,16 @@ void Scheduler::plan_listings(StepPlan& plan) {
 }
 
 void Scheduler::plan_answers(StepPlan& plan, std::size_t& budget) {
+  bool is_scoring = false;
   for (const auto& [id, answer] : answers_) {
     const auto& question = answer->started.question;
     StepItem item;
     item.request = id;
     item.first_position = answer->first_position + answer->rows_done;
     if (answer->rows_done < question.size()) {
-      if (budget == 0) continue;
+      const bool scores = answer->started.scores_question;
+      if (budget == 0 || (scores && is_scoring)) continue;
+      is_scoring |= scores;
       plan_question(*answer, item, budget);
     } else {
       const std::size_t done = answer->rows_done - question.size();
@@ -337,7 +343,9 @@ void Scheduler::plan_answers(StepPlan& plan, std::size_t& budget) {
 void Scheduler::plan_question(Answer& answer, StepItem& item, std::size_t& budget) {
   const auto& question = answer.started.question;
   const std::uint64_t done = answer.rows_done;
-  std::uint64_t end = std::min<std::uint64_t>(question.size(), done + budget);
+  const bool scores = answer.started.scores_question;
+  const std::size_t rows = scores ? std::min(budget, kScoringRows) : budget;
+  std::uint64_t end = std::min<std::uint64_t>(question.size(), done + rows);
   if (answer.started.attention.mode == protocol::AttentionMode::retrieval && end < question.size()) {
     // A tile of positions chooses its pages together: a step never cuts one.
     const std::uint64_t cut = (answer.first_position + end) % protocol::kBlockTokens;
@@ -353,7 +361,12 @@ void Scheduler::plan_question(Answer& answer, StepItem& item, std::size_t& budge
   item.votes = answer.takes_votes && !answer.is_second_pass && done >= voting;
   item.ends_votes = item.votes && is_last;
   item.ends_question = is_last && is_final;
-  if (item.ends_question && answer.tokens.empty()) item.logits = LogitRows::last;
+  if (item.ends_question && answer.tokens.empty() && answer.started.max_tokens > 0) item.logits = LogitRows::last;
+  if (scores && (is_final || end <= voting)) {  // rows that run again are scored then
+    item.scored.assign(
+        question.begin() + static_cast<std::ptrdiff_t>(done + 1),
+        question.begin() + static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(end + 1, question.size())));
+  }
   budget -= std::min<std::size_t>(budget, item.tokens.size());
 }
 
@@ -436,6 +449,7 @@ std::uint32_t Scheduler::pick_home() const {
 void Scheduler::absorb(const StepPlan& plan, std::span<const StepReport> reports, double seconds) {
   std::vector<const StepFailure*> failures(plan.items.size());
   std::vector<const SampledToken*> samples(plan.items.size());
+  std::vector<std::vector<SampledToken>> scores(plan.items.size());
   for (const StepReport& report : reports) {
     for (const StepFailure& failure : report.failures) {
       if (failure.is_commit) continue;
@@ -443,6 +457,7 @@ void Scheduler::absorb(const StepPlan& plan, std::span<const StepReport> reports
       if (!worst || failure.damaged) worst = &failure;  // damage can be repaired, so it is told first
     }
     for (const StepSample& sample : report.samples) samples.at(sample.item) = &sample.token;
+    for (const StepSample& score : report.scores) scores.at(score.item).push_back(score.token);
     for (const StepAttentionReport& said : report.attention) {
       const auto answer = answers_.find(plan.items.at(said.item).request);
       if (answer != answers_.end()) answer->second->report = said.report;
@@ -455,7 +470,7 @@ void Scheduler::absorb(const StepPlan& plan, std::span<const StepReport> reports
     if (item.kind == StepItem::Kind::chunk) {
       absorb_chunk(plan, index, failures[index]);
     } else {
-      absorb_answer(item, failures[index], samples[index]);
+      absorb_answer(item, failures[index], samples[index], scores[index]);
     }
   }
   for (std::uint32_t index = 0; index < plan.commits.size(); ++index)
@@ -533,7 +548,8 @@ bool Scheduler::report_damage(ContextId id, ObjectId damaged, const std::string&
   return true;
 }
 
-void Scheduler::absorb_answer(const StepItem& item, const StepFailure* failure, const SampledToken* sampled) {
+void Scheduler::absorb_answer(const StepItem& item, const StepFailure* failure, const SampledToken* sampled,
+                              std::span<const SampledToken> scores) {
   const auto found = answers_.find(item.request);
   if (found == answers_.end()) return;
   Answer& answer = *found->second;
@@ -544,7 +560,9 @@ void Scheduler::absorb_answer(const StepItem& item, const StepFailure* failure, 
     return;
   }
   answer.rows_done += item.tokens.size();
+  if (answer.started.scores_question) tell_question(answer, scores);
   if (begin_second_pass(answer)) return;
+  if (item.ends_question && answer.started.max_tokens == 0) return finish(answer, protocol::FinishReason::length);
   if (item.logits != LogitRows::last) return;
   CHECK(sampled != nullptr, item.request);
   if (answer.tokens.empty()) answer.first_token = Clock::now();
@@ -564,19 +582,39 @@ bool Scheduler::begin_second_pass(Answer& answer) {
   return true;
 }
 
+// The tokens of a question that its rows have scored, behind those told before; its first with them, which none scores.
+void Scheduler::tell_question(Answer& answer, std::span<const SampledToken> scores) {
+  const std::vector<TokenId>& question = answer.started.question;
+  const auto tell = [&](const SampledToken& score) {
+    const std::string_view bytes = tokenizer_.bytes(score.token);
+    std::string text = answer.question_text.append(bytes);
+    const auto index = static_cast<std::uint32_t>(answer.question_told++);
+    if (answer.question_told == question.size()) text += answer.question_text.finish();
+    protocol::AnswerToken said = describe(answer, index, score, std::move(text));
+    said.is_of_question = true;
+    emit_(std::move(said));
+  };
+  if (answer.question_told == 0) tell({.token = question.front(), .logprob = 0, .top = {}});
+  for (const SampledToken& score : scores) tell(score);
+}
+
+protocol::AnswerToken Scheduler::describe(const Answer& answer, std::uint32_t index, const SampledToken& token,
+                                          std::string text) const {
+  protocol::AnswerToken said{.request = answer.started.request, .index = index, .token = token.token};
+  said.bytes = tokenizer_.bytes(token.token);
+  said.text = std::move(text);
+  said.logprob = token.logprob;
+  for (const auto& [alternative, logprob] : token.top) {
+    said.top.push_back({alternative, std::string(tokenizer_.bytes(alternative, true)), logprob});
+  }
+  return said;
+}
+
 bool Scheduler::advance(Answer& answer, TokenId token, const SampledToken* sampled) {
   const auto index = static_cast<std::uint32_t>(answer.tokens.size());
   answer.tokens.push_back(token);
-  const std::string_view bytes = tokenizer_.bytes(token);
-  std::string text = answer.text.append(bytes);
-  if (sampled) {
-    protocol::AnswerToken said{answer.started.request, index, token, std::string(bytes), std::move(text),
-                               sampled->logprob,       {}};
-    for (const auto& [alternative, logprob] : sampled->top) {
-      said.top.push_back({alternative, std::string(tokenizer_.bytes(alternative, true)), logprob});
-    }
-    emit_(std::move(said));
-  }
+  std::string text = answer.text.append(tokenizer_.bytes(token));
+  if (sampled) emit_(describe(answer, index, *sampled, std::move(text)));
   if (answer.text.is_stopped()) {
     finish(answer, protocol::FinishReason::stop);
     return true;

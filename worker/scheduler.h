@@ -63,7 +63,11 @@ class Scheduler final {
   bool begin_chunk(Context& context, StepPlan& plan);
 
   void absorb_chunk(const StepPlan& plan, std::size_t item, const StepFailure* failure);
-  void absorb_answer(const StepItem& item, const StepFailure* failure, const SampledToken* sample);
+  void absorb_answer(const StepItem& item, const StepFailure* failure, const SampledToken* sample,
+                     std::span<const SampledToken> scores);
+  void tell_question(Answer& answer, std::span<const SampledToken> scores);
+  protocol::AnswerToken describe(const Answer& answer, std::uint32_t index, const SampledToken& token,
+                                 std::string text) const;
   bool begin_second_pass(Answer& answer);
   void plan_listings(StepPlan& plan);
   void absorb_commit(const PlanCommit& order, std::uint32_t index, std::span<const StepReport> reports);

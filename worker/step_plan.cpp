@@ -134,6 +134,7 @@ void visit(Archive& archive, StepItem& item) {
   archive(item.first_position);
   visit(archive, item.tokens);
   archive(item.logits);
+  visit(archive, item.scored);
   archive(item.sample_index);
   archive(item.computed_before);
   archive(item.votes);
@@ -240,6 +241,7 @@ template <typename Archive>
 void visit(Archive& archive, StepReport& report) {
   visit(archive, report.failures);
   visit(archive, report.samples);
+  visit(archive, report.scores);
   visit(archive, report.commits);
   visit(archive, report.attention);
 }

@@ -68,6 +68,7 @@ struct StepItem {
   bool votes = false;                 // question: its rows' votes for pages count
   bool ends_votes = false;            // … and are counted after it
   bool ends_question = false;         // the last of the question: its attention is reported
+  std::vector<TokenId> scored = {};  // question: what stands behind its first rows, whose logits tell how likely it was
   bool operator==(const StepItem&) const = default;
 };
 
@@ -126,6 +127,7 @@ struct StepAttentionReport {
 struct StepReport {
   std::vector<StepFailure> failures;
   std::vector<StepSample> samples;
+  std::vector<StepSample> scores;  // of StepItem::scored, in order
   std::vector<StepCommit> commits;
   std::vector<StepAttentionReport> attention;
 };

@@ -179,6 +179,7 @@ void write(AttentionSpec::Builder to, const protocol::AttentionSpec& from) {
   to.setPositions(to_wire<PositionPolicy>(from.positions));
   to.setWantsMissedMass(from.wants_missed_mass);
   to.setAudits(from.audits);
+  to.setRereadTokens(from.reread_tokens);
 }
 
 protocol::AttentionSpec read(AttentionSpec::Reader from) {
@@ -200,7 +201,8 @@ protocol::AttentionSpec read(AttentionSpec::Reader from) {
       .select_layers = read_numbers<std::uint32_t>(layers),
       .positions = from_wire(from.getPositions(), protocol::PositionPolicy::clamped, "positions"),
       .wants_missed_mass = from.getWantsMissedMass(),
-      .audits = from.getAudits()};
+      .audits = from.getAudits(),
+      .reread_tokens = from.getRereadTokens()};
   check(spec);
   return spec;
 }
@@ -279,6 +281,7 @@ void write(StartAnswer::Builder to, const protocol::StartAnswer& from) {
   }
   to.setIgnoreEos(from.ignore_eos);
   write(to.initAttention(), from.attention);
+  to.setScoresQuestion(from.scores_question);
 }
 
 protocol::StartAnswer read(StartAnswer::Reader from) {
@@ -289,7 +292,8 @@ protocol::StartAnswer read(StartAnswer::Reader from) {
                                .sampling = read(from.getSampling()),
                                .max_tokens = from.getMaxTokens(),
                                .ignore_eos = from.getIgnoreEos(),
-                               .attention = read(from.getAttention())};
+                               .attention = read(from.getAttention()),
+                               .scores_question = from.getScoresQuestion()};
   const auto stop = from.getStop();
   check_limit(stop.size(), kMaxStopStrings, "stop");
   for (const auto string : stop) {
@@ -316,6 +320,7 @@ void write(AnswerToken::Builder to, const protocol::AnswerToken& from) {
   to.setText(data(from.text));
   to.setLogprob(from.logprob);
   write_list(to.initTop(count_of(from.top)), from.top);
+  to.setIsOfQuestion(from.is_of_question);
 }
 
 protocol::AnswerToken read(AnswerToken::Reader from) {
@@ -327,7 +332,8 @@ protocol::AnswerToken read(AnswerToken::Reader from) {
           .bytes = data(from.getBytes()),
           .text = data(from.getText()),
           .logprob = from.getLogprob(),
-          .top = read_list(top)};
+          .top = read_list(top),
+          .is_of_question = from.getIsOfQuestion()};
 }
 
 void write(AnswerFinished::Builder to, const protocol::AnswerFinished& from) {

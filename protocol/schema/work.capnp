@@ -156,6 +156,7 @@ struct AttentionSpec {
   positions @13 :PositionPolicy;  # See there.
   wantsMissedMass @14 :Bool;      # Report an estimate of what was left out.
   audits @15 :Bool;               # And the truth, for which the question's last rows read everything once.
+  rereadTokens @16 :UInt32;       # Of the best pages' text, to be computed again by the coordinator; 0: none is.
 }
 
 struct Evidence {
@@ -197,6 +198,7 @@ struct StartAnswer {
   stop @6 :List(Text);            # Strings that end the answer and are not part of it.
   ignoreEos @7 :Bool;             # Go on behind the model's own end.
   attention @8 :AttentionSpec;    # How it attends to the context.
+  scoresQuestion @9 :Bool;        # Report the question's tokens with their probabilities, before the answer's.
 }
 
 struct CancelAnswer {
@@ -213,6 +215,7 @@ struct AnswerToken {
   text @4 :Data;                  # What may be shown now: whole characters, held back while a stop string may match.
   logprob @5 :Float32;            # Natural logarithm of its probability at temperature 1.
   top @6 :List(TokenAlternative); # The likeliest, descending.
+  isOfQuestion @7 :Bool;          # A token of the question; index counts those. Nothing predicts the first: logprob 0.
 }
 
 enum FinishReason {

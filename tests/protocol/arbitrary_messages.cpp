@@ -96,6 +96,7 @@ void fill(SamplingSpec& sampling) {
 void fill(AttentionSpec& attention) {
   boost::pfr::for_each_field(attention, [](auto& field) { fill(field); });
   attention.budget_tokens = *rc::gen::inRange<std::uint32_t>(0, kMaxBudgetTokens / kPageTokens + 1) * kPageTokens;
+  attention.reread_tokens = *rc::gen::inRange<std::uint32_t>(0, kMaxBudgetTokens / kPageTokens + 1) * kPageTokens;
   attention.local_tokens -= attention.local_tokens % kBlockTokens;
   attention.top_p = 1;
   if (attention.unit == SelectionUnit::page) attention.top_p -= static_cast<float>(*rc::gen::inRange(0, 100)) / 100;

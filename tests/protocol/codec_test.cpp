@@ -198,6 +198,8 @@ TEST(Codec, MeetsTheOtherLimits) {
     expect(StartAnswer{.attention = {.budget_tokens = kMaxBudgetTokens + (is_over ? kPageTokens : 0)}},
            "budget_tokens");
     expect(StartAnswer{.attention = {.budget_tokens = 16 + (is_over ? 1u : 0u)}}, "budget_tokens");
+    expect(StartAnswer{.attention = {.reread_tokens = kMaxBudgetTokens + (is_over ? kPageTokens : 0)}},
+           "reread_tokens");
     expect(StartAnswer{.attention = {.local_tokens = 128 + (is_over ? 16u : 0u)}}, "local_tokens");
     expect(StartAnswer{.attention = {.reselect_every = kMaxReselectEvery << more}}, "reselect_every");
     expect(StartAnswer{.attention = {.layer_stride = static_cast<std::uint32_t>(kMaxSelectLayers + more)}},

@@ -128,6 +128,21 @@ TEST_F(SchedulerTest, NamesAClosedContextNoMore) {
   EXPECT_TRUE(plan.contexts.empty());
 }
 
+TEST_F(SchedulerTest, RunsAQuestionAndThatIsAllWhereNoTokenIsAskedFor) {
+  open_complete(1, 600);
+  scheduler_.accept(question(9, 1, 0));
+  const StepPlan plan = scheduler_.next_plan();
+  ASSERT_EQ(plan.items.size(), 1u);
+  EXPECT_TRUE(plan.items[0].ends_question);
+  EXPECT_EQ(plan.items[0].logits, LogitRows::none);
+  succeed(plan);
+  const auto finished = take<protocol::AnswerFinished>();
+  ASSERT_EQ(finished.size(), 1u);
+  EXPECT_EQ(finished[0].completion_tokens, 0u);
+  EXPECT_EQ(finished[0].reason, protocol::FinishReason::length);
+  EXPECT_TRUE(take<protocol::AnswerToken>().empty());
+}
+
 TEST_F(SchedulerTest, ComputesAChunkInStepsAndCommitsItAfterwards) {
   open(1, 600);
   scheduler_.accept(protocol::ComputeChunk{ContextId{1}, 0, ObjectId{5}, 300, 17});

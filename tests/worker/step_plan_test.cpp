@@ -31,6 +31,7 @@ StepPlan full_plan() {
   plan.closed_answers = {RequestId{6}};
   plan.items = {{StepItem::Kind::chunk, ContextId{1}, {}, 4096, {1, 2, 3}, LogitRows::all, 0, 4097},
                 {StepItem::Kind::answer, {}, RequestId{5}, 5003, {9}, LogitRows::last, 4, 0}};
+  plan.items[1].scored = {9, 11};
   PlanCommit commit;
   commit.record.object = ObjectId{9};
   commit.record.context = ContextId{1};
@@ -67,6 +68,7 @@ TEST(StepReport, IsReadBackAsItWasWritten) {
   StepReport report;
   report.failures = {{true, 1, protocol::ErrorCode::storage_full, "disk full", ObjectId{4}}};
   report.samples = {{2, {17, -0.5f, {{17, -0.5f}, {3, -1.25f}}}}};
+  report.scores = {{2, {18, -0.25f, {}}}, {2, {19, -2.0f, {}}}};
   report.commits = {{1, {protocol::VolumeId{3}, 99}}};
   report.attention.resize(2);
   report.attention[0].report = {protocol::AttentionMode::retrieval,
@@ -83,6 +85,9 @@ TEST(StepReport, IsReadBackAsItWasWritten) {
   EXPECT_EQ(read.failures[0].damaged, ObjectId{4});
   ASSERT_EQ(read.samples.size(), 1u);
   EXPECT_EQ(read.samples[0].token.top, report.samples[0].token.top);
+  ASSERT_EQ(read.scores.size(), 2u);
+  EXPECT_EQ(read.scores[1].token.token, 19u);
+  EXPECT_EQ(read.scores[1].token.logprob, -2.0f);
   ASSERT_EQ(read.commits.size(), 1u);
   EXPECT_EQ(read.commits[0].manifest, report.commits[0].manifest);
   ASSERT_EQ(read.attention.size(), 2u);
