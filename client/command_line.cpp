@@ -177,6 +177,8 @@ void add_ask(Parser& parser) {
   add_attention(verb, options.attention);
   verb->add_flag("--no-second-pass", options.is_one_pass,
                  "Do not run the question again with the most attended pages pinned");
+  verb->add_flag("--reread", options.rereads,
+                 "Beyond the window: read the text of the most attended pages again, exactly, and answer from that");
   verb->add_flag("--provenance", options.wants_provenance, "Print the passages that were attended to most");
 }
 

@@ -80,6 +80,7 @@ struct AskOptions {
   std::vector<std::string> stop;
   AttentionOptions attention;
   bool is_one_pass = false;
+  bool rereads = false;
   bool wants_provenance = false;
 };
 

@@ -173,16 +173,28 @@ ContextEstimate ContextService::estimate(std::uint64_t tokens, protocol::Attenti
   return estimate;
 }
 
-void ContextService::read_passages(ContextId id, std::vector<protocol::TokenRange> ranges, PassagesDone done) {
+std::optional<Error> ContextService::check_ranges(ContextId id, const std::vector<protocol::TokenRange>& ranges) const {
   const Entry* found = entry(id);
-  std::optional<Error> error;
-  if (!found) error = not_found(id);
+  if (!found) return not_found(id);
   for (const protocol::TokenRange& range : ranges) {
-    if (error || (range.begin <= range.end && range.end <= found->record.description.token_count)) continue;
-    error = Error(ErrorCode::invalid_argument,
-                  fmt::format("[{}, {}) is no range of {}", range.begin, range.end, protocol::to_string(id)));
+    if (range.begin <= range.end && range.end <= found->record.description.token_count) continue;
+    return Error(ErrorCode::invalid_argument,
+                 fmt::format("[{}, {}) is no range of {}", range.begin, range.end, protocol::to_string(id)));
   }
-  if (error) return loop_.post([done = std::move(done), error] { done(error, {}); });
+  return std::nullopt;
+}
+
+void ContextService::read_ranges(ContextId id, std::vector<protocol::TokenRange> ranges, RangeIdsDone done) {
+  if (const auto error = check_ranges(id, ranges)) {
+    return loop_.post([done = std::move(done), error] { done(error, {}); });
+  }
+  coordinator::read_ranges(catalogue_, id, std::move(ranges), std::move(done));
+}
+
+void ContextService::read_passages(ContextId id, std::vector<protocol::TokenRange> ranges, PassagesDone done) {
+  if (const auto error = check_ranges(id, ranges)) {
+    return loop_.post([done = std::move(done), error] { done(error, {}); });
+  }
   coordinator::read_passages(catalogue_, texts_, id, std::move(ranges), std::move(done));
 }
 

@@ -80,6 +80,8 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   void set_observer(std::function<void(ContextId)> on_changed) { on_changed_ = std::move(on_changed); }
   Usability usability(ContextId id) const;
   void open_on_group(ContextId id);  // before work on it is given to a group that does not know it yet
+  // The tokens at the ranges. {not_found}, {invalid_argument} for no range of it, and what passages.h says.
+  void read_ranges(ContextId id, std::vector<protocol::TokenRange> ranges, RangeIdsDone done);
   // What the tokens of each range say. {not_found}, {invalid_argument} for no range of it, and what passages.h says.
   void read_passages(ContextId id, std::vector<protocol::TokenRange> ranges, PassagesDone done);
   [[nodiscard]] std::shared_ptr<void> hold(ContextId id);  // while held it does not expire
@@ -115,6 +117,7 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   };
 
   Entry* entry(ContextId id) const;
+  std::optional<protocol::Error> check_ranges(ContextId id, const std::vector<protocol::TokenRange>& ranges) const;
   Entry& add_entry(ContextRecord record);
   ContextView view(const Entry& entry) const;
   void notify(Entry& changed);

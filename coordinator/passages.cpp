@@ -15,12 +15,11 @@ namespace {
 
 struct Reading {
   Catalogue& catalogue;
-  TextService& texts;
   ContextId context;
   std::vector<protocol::TokenRange> ranges;
-  PassagesDone done;
+  RangeIdsDone done;
   std::size_t ranges_read = 0;
-  std::vector<TokenId> ids = {};  // of those, one range behind the other
+  std::vector<TokenId> ids = {};  // of those
 };
 
 std::vector<std::string> cut(const std::vector<protocol::TokenRange>& ranges, const std::vector<std::string>& pieces) {
@@ -34,14 +33,7 @@ std::vector<std::string> cut(const std::vector<protocol::TokenRange>& ranges, co
 }
 
 void read_on(const std::shared_ptr<Reading>& reading) {
-  if (reading->ranges_read == reading->ranges.size()) {
-    return reading->texts.decode(
-        std::move(reading->ids),
-        [reading](const std::optional<Error>& error, const std::string&, const std::vector<std::string>& pieces) {
-          if (error) return reading->done(error, {});
-          reading->done(std::nullopt, cut(reading->ranges, pieces));
-        });
-  }
+  if (reading->ranges_read == reading->ranges.size()) return reading->done(std::nullopt, std::move(reading->ids));
   reading->catalogue.read_token_ids(
       reading->context, reading->ranges[reading->ranges_read++],
       [reading](const std::optional<Error>& error, const std::vector<TokenId>& ids) {
@@ -58,9 +50,21 @@ void read_on(const std::shared_ptr<Reading>& reading) {
 
 }  // namespace
 
+void read_ranges(Catalogue& catalogue, ContextId context, std::vector<protocol::TokenRange> ranges, RangeIdsDone done) {
+  read_on(std::make_shared<Reading>(Reading{catalogue, context, std::move(ranges), std::move(done)}));
+}
+
 void read_passages(Catalogue& catalogue, TextService& texts, ContextId context,
                    std::vector<protocol::TokenRange> ranges, PassagesDone done) {
-  read_on(std::make_shared<Reading>(Reading{catalogue, texts, context, std::move(ranges), std::move(done)}));
+  read_ranges(catalogue, context, ranges,
+              [&texts, ranges, done = std::move(done)](const std::optional<Error>& error, std::vector<TokenId> ids) {
+                if (error) return done(error, {});
+                texts.decode(std::move(ids), [ranges, done](const std::optional<Error>& undecoded, const std::string&,
+                                                            const std::vector<std::string>& pieces) {
+                  if (undecoded) return done(undecoded, {});
+                  done(std::nullopt, cut(ranges, pieces));
+                });
+              });
 }
 
 }  // namespace rotulus::coordinator

@@ -25,6 +25,8 @@ struct QueryRequest {
   std::vector<std::string> stop;
   bool ignore_eos = false;
   protocol::AttentionSpec attention;
+  bool scores_prompt = false;  // its tokens are told before the answer's, with how likely each was: of what follows the
+                               // document, or the whole prompt. Then max_tokens may be 0
 };
 
 struct QueryUsage {
@@ -46,6 +48,15 @@ struct Passage {
   std::string text;
 };
 
+// What `reread`: true stands for: AttentionSpec::reread_tokens.
+inline constexpr std::uint32_t kRereadTokens = 1024;
+
+// What was read again (reread.h). Of a context that was attended exactly there is nothing.
+struct Reread {
+  std::vector<protocol::TokenRange> ranges;  // of the context, ascending
+  std::uint64_t computed_tokens = 0;         // of those, computed for this answer
+};
+
 struct QueryResult {
   protocol::FinishReason reason = protocol::FinishReason::stop;
   std::string rest_of_text;
@@ -53,6 +64,7 @@ struct QueryResult {
   QueryTimings timings;
   protocol::AttentionReport attention;
   std::vector<Passage> provenance;  // best first; where the request's attention wants it
+  std::optional<Reread> reread;     // where it asks for it
 };
 
 struct QueryFailure {
@@ -65,7 +77,7 @@ struct QueryFailure {
 struct QueryEvents {
   std::function<void(const QueryUsage&)> on_started;                              // admitted; prompt is counted
   std::function<void(std::uint64_t processed, std::uint64_t total)> on_progress;  // of a prompt without context
-  std::function<void(const protocol::AnswerToken&)> on_token;
+  std::function<void(const protocol::AnswerToken&)> on_token;  // of a prompt that is scored, then of the answer
   std::function<void(const std::string& why)> on_waiting;  // every 5 s at most while a worker group is being replaced
   std::function<void(const QueryResult&)> on_finished;
   std::function<void(const QueryFailure&)> on_failed;

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "coordinator/catalogue_records.h"
-#include "coordinator/planner.h"
+#include "coordinator/reread.h"
 
 namespace rotulus::coordinator {
 
@@ -51,19 +51,21 @@ struct QueryService::Running {
     filling,
     ready,
     on_workers,
-    answered,  // its provenance is to be read
+    answered,  // its provenance, or what is to be read again, is to be gathered
     reading,
     ended
   };
+  enum class Run : std::uint8_t { only, votes, excerpts };  // re-reading has two
 
   std::uint64_t number = 0;
   QueryRequest request;
   QueryEvents events;
   Phase phase = Phase::arrived;
   bool is_admitted = false;
+  Run run = Run::only;
 
   protocol::ContextId context;   // 0: none
-  bool is_context_ours = false;  // made for this prompt
+  bool is_context_ours = false;  // made for this prompt, or of excerpts
   std::uint64_t context_tokens = 0;
   std::vector<TokenId> fill;  // planned: what goes into our context
   std::vector<TokenId> question;
@@ -72,6 +74,7 @@ struct QueryService::Running {
   std::shared_ptr<void> subscription;
 
   protocol::RequestId on_request;  // while on the workers
+  std::size_t question_told = 0;   // tokens of a prompt that is scored, given to the client
   std::vector<TokenId> tokens;     // given to the client
   int replays = 0;
   int retries = 0;
@@ -184,7 +187,7 @@ void QueryService::advance(const RunningPtr& query) {
       if (group_.has_room()) start_answer(query);
       return;
     case Running::Phase::answered:
-      if (group_.is_ready()) read_provenance(query);
+      if (group_.is_ready()) conclude(query);
       return;
     case Running::Phase::encoding:
     case Running::Phase::filling:
@@ -198,7 +201,7 @@ void QueryService::advance(const RunningPtr& query) {
 // What can be said without the workers.
 std::optional<Error> QueryService::check_request(const Running& query) const {
   const QueryRequest& request = query.request;
-  if (request.max_tokens == 0u)
+  if (request.max_tokens == 0u && !request.scores_prompt)
     return Error(ErrorCode::invalid_argument, "max_tokens must be at least 1", "max_tokens");
   if (!request.context) return std::nullopt;
   const auto view = contexts_.find(*request.context);
@@ -250,6 +253,13 @@ void QueryService::on_encoded(const RunningPtr& query, std::vector<TokenId> ids)
                              "prompt"));
   }
   if (ids.empty()) return fail(query, Error(ErrorCode::invalid_argument, "the prompt has no token", "prompt"));
+  if (query->request.scores_prompt && ids.size() > protocol::kMaxEchoedTokens) {
+    return fail(query, Error(ErrorCode::invalid_argument,
+                             fmt::format("the prompt has {} tokens; at most {} are echoed: give what comes before them "
+                                         "as a context",
+                                         ids.size(), protocol::kMaxEchoedTokens),
+                             "echo"));
+  }
   query->question = std::move(ids);
   plan(query);
 }
@@ -257,6 +267,10 @@ void QueryService::on_encoded(const RunningPtr& query, std::vector<TokenId> ids)
 void QueryService::plan(const RunningPtr& query) {
   const auto error = query->request.context ? plan_question(*query) : plan_whole_prompt(*query);
   if (error) return fail(query, *error);
+  if (query->request.attention.reread_tokens > 0) {
+    query->result.reread.emplace();
+    if (query->plan.mode == protocol::AttentionMode::retrieval) query->run = Running::Run::votes;
+  }
   query->started_at = loop_.now();
   query->phase = query->is_context_ours ? Running::Phase::planned : Running::Phase::ready;
   const QueryUsage counted = usage(*query);
@@ -265,17 +279,22 @@ void QueryService::plan(const RunningPtr& query) {
   advance(query);
 }
 
+AnswerSize QueryService::answer_size(const Running& query) const {
+  AnswerSize size{.context_tokens = query.context_tokens, .question_tokens = query.question.size()};
+  size.max_tokens = query.request.max_tokens;
+  size.window = group_.model().context_length;
+  size.layers = group_.model().layers;
+  size.attention = query.request.attention;
+  return size;
+}
+
 std::optional<Error> QueryService::plan_question(Running& query) {
   const protocol::ContextId id = *query.request.context;
   const auto view = contexts_.find(id);
   if (!view) return contexts_.usability(id).error;
-  AnswerSize size{.context_tokens = view->description.token_count, .question_tokens = query.question.size()};
-  size.max_tokens = query.request.max_tokens;
-  size.window = group_.model().context_length;
-  size.layers = group_.model().layers;
+  query.context_tokens = view->description.token_count;
+  AnswerSize size = answer_size(query);
   size.has_landmarks = view->parameters.retrieval.landmark_version != 0;
-  size.attention = query.request.attention;
-  query.context_tokens = size.context_tokens;
   const auto planned = plan_answer(size);
   if (const auto* error = std::get_if<Error>(&planned)) return *error;
   query.plan = std::get<AnswerPlan>(planned);
@@ -284,8 +303,14 @@ std::optional<Error> QueryService::plan_question(Running& query) {
   return std::nullopt;
 }
 
-// All but the question at its end becomes a context of its own.
+// All but the question at its end becomes a context of its own; one that is scored is all question.
 std::optional<Error> QueryService::plan_whole_prompt(Running& query) {
+  if (query.request.scores_prompt) {
+    const auto planned = plan_answer(answer_size(query));
+    if (const auto* error = std::get_if<Error>(&planned)) return *error;
+    query.plan = std::get<AnswerPlan>(planned);
+    return std::nullopt;
+  }
   PromptSize size{.tokens = query.question.size(), .max_tokens = query.request.max_tokens};
   size.window = group_.model().context_length;
   size.layers = group_.model().layers;
@@ -340,10 +365,14 @@ void QueryService::on_fill_progress(const RunningPtr& query, const ContextView& 
   if (view.status == ContextStatus::failed || view.status == ContextStatus::cancelled) {
     return fail(query, view.last_error.value_or(Error(ErrorCode::cancelled, "the prompt's context was cancelled")));
   }
-  if (view.progress.total > 0) tell(query->events.on_progress, view.progress.processed, view.progress.total);
+  const bool is_told = query->run != Running::Run::excerpts && view.progress.total > 0;
+  if (is_told) tell(query->events.on_progress, view.progress.processed, view.progress.total);
   if (view.status != ContextStatus::completed || query->phase != Running::Phase::filling) return;
   query->phase = Running::Phase::ready;
   query->fill_ms = ms_between(query->started_at, loop_.now());
+  if (query->run == Running::Run::excerpts) {
+    query->result.reread->computed_tokens = view.progress.total - std::min(view.shared_tokens, view.progress.total);
+  }
   loop_.post([this] { pump(); });
 }
 
@@ -357,24 +386,38 @@ void QueryService::start_answer(const RunningPtr& query) {
   start.question = query->question;
   start.forced = query->tokens;
   start.sampling = query->request.sampling;
-  start.max_tokens = query->plan.max_tokens;
+  const bool is_answer = query->run != Running::Run::votes;
+  start.max_tokens = is_answer ? query->plan.max_tokens : 0;
   start.stop = query->request.stop;
   start.ignore_eos = query->request.ignore_eos;
-  start.attention = query->request.attention;
-  start.attention.mode = query->plan.mode;
+  start.attention = attention_of(*query);
+  start.scores_question = is_answer && query->request.scores_prompt;
   try {
     if (query->context) contexts_.open_on_group(query->context);
     group_.send_work(start);
   } catch (const Error& too_large) {
     return fail(query, too_large);
   }
-  if (query->tokens.empty() && query->replays + query->retries == 0) {
+  const bool is_first = query->tokens.empty() && query->replays + query->retries == 0;
+  if (is_first && query->run != Running::Run::excerpts) {
     metrics_.observe_queue_time(ms_between(query->arrived_at, loop_.now()) / 1000);
   }
   query->phase = Running::Phase::on_workers;
   query->on_request = start.request;
   query->told_waiting_at.reset();
   on_workers_[start.request] = query;
+}
+
+protocol::AttentionSpec QueryService::attention_of(const Running& query) {
+  if (query.run == Running::Run::excerpts) return {.mode = protocol::AttentionMode::exact};
+  protocol::AttentionSpec attention = query.request.attention;
+  attention.mode = query.plan.mode;
+  attention.reread_tokens = 0;
+  if (query.run == Running::Run::votes) {
+    attention.wants_provenance = true;
+    attention.second_pass = false;  // the first has voted
+  }
+  return attention;
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -393,13 +436,25 @@ void QueryService::on_message(const protocol::Message& message) {
 
 void QueryService::on_token(const protocol::AnswerToken& token) {
   const RunningPtr query = by_request(token.request);
-  if (!query || token.index < query->tokens.size()) return;
-  if (token.index > query->tokens.size()) {
-    return fail(query,
-                Error(ErrorCode::internal, fmt::format("the workers reported token {} of an answer of which {} are "
-                                                       "known",
-                                                       token.index, query->tokens.size())));
+  if (!query) return;
+  if (!token.is_of_question) return on_answer_token(query, token);
+  if (!is_next(query, token, query->question_told)) return;
+  ++query->question_told;
+  tell(query->events.on_token, token);
+}
+
+// Whether it has not been told yet; a gap ends the query.
+bool QueryService::is_next(const RunningPtr& query, const protocol::AnswerToken& token, std::size_t told) {
+  if (token.index > told) {
+    fail(query,
+         Error(ErrorCode::internal, fmt::format("the workers reported token {} of {} of which {} are known",
+                                                token.index, token.is_of_question ? "a question" : "an answer", told)));
   }
+  return token.index == told;
+}
+
+void QueryService::on_answer_token(const RunningPtr& query, const protocol::AnswerToken& token) {
+  if (!is_next(query, token, query->tokens.size())) return;
   const auto now = loop_.now();
   if (query->tokens.empty()) {
     query->first_token_at = now;
@@ -425,35 +480,83 @@ void QueryService::on_finished(const protocol::AnswerFinished& finished) {
   result.timings.prompt_ms = query->fill_ms + finished.prompt_ms;
   result.timings.predicted_ms = finished.predicted_ms;
   result.usage = usage(*query);
-  result.attention = finished.attention;
-  metrics_.count_answer(finished.attention.mode);
+  // Of a query that is re-read: what chose the excerpts.
+  if (query->run != Running::Run::excerpts) result.attention = finished.attention;
+  if (query->run != Running::Run::votes) metrics_.count_answer(result.attention.mode);
   on_workers_.erase(query->on_request);
   query->phase = Running::Phase::answered;
-  const bool wants_text = query->request.attention.wants_provenance && !result.attention.evidence.empty();
-  if (!wants_text) finish(query);
+  conclude(query);
   pump();
+}
+
+// What follows the end of a run.
+void QueryService::conclude(const RunningPtr& query) {
+  const bool wants_text = query->request.attention.wants_provenance && query->result.provenance.empty();
+  if (wants_text && !query->result.attention.evidence.empty()) return read_provenance(query);
+  if (query->run == Running::Run::votes) return gather_excerpts(query);
+  finish(query);
 }
 
 void QueryService::read_provenance(const RunningPtr& query) {
   query->phase = Running::Phase::reading;
   std::vector<protocol::TokenRange> ranges;
   for (const protocol::Evidence& evidence : query->result.attention.evidence) ranges.push_back(evidence.range);
-  contexts_.read_passages(
-      query->context, std::move(ranges),
-      [this, query](const std::optional<Error>& error, const std::vector<std::string>& passages) {
-        if (query->phase != Running::Phase::reading) return;
-        if (error && error->code() == ErrorCode::unavailable) {  // the group was lost: with the next one
-          query->phase = Running::Phase::answered;
-          return pump();
-        }
-        if (error) return fail(query, *error);
-        const auto& evidence = query->result.attention.evidence;
-        for (std::size_t i = 0; i < evidence.size(); ++i) {
-          query->result.provenance.push_back({evidence[i].range, evidence[i].mass, passages.at(i)});
-        }
-        finish(query);
-        pump();
-      });
+  contexts_.read_passages(query->context, std::move(ranges),
+                          [this, query](const std::optional<Error>& error, const std::vector<std::string>& passages) {
+                            if (query->phase != Running::Phase::reading) return;
+                            query->phase = Running::Phase::answered;
+                            if (error && error->code() == ErrorCode::unavailable)
+                              return pump();  // the group was lost: with the next one
+                            if (error) return fail(query, *error);
+                            const auto& evidence = query->result.attention.evidence;
+                            for (std::size_t i = 0; i < evidence.size(); ++i) {
+                              query->result.provenance.push_back({evidence[i].range, evidence[i].mass, passages.at(i)});
+                            }
+                            conclude(query);
+                            pump();
+                          });
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Re-reading
+
+void QueryService::gather_excerpts(const RunningPtr& query) {
+  protocol::ContextDescription framed{.frame = protocol::Frame::raw};
+  if (query->request.context) {
+    const auto view = contexts_.find(*query->request.context);
+    if (!view) return fail(query, *contexts_.usability(*query->request.context).error);
+    framed = view->description;
+  }
+  query->phase = Running::Phase::reading;
+  texts_.open_frame(framed.frame, framed.system,
+                    [this, query](const std::optional<Error>& error, const std::vector<TokenId>& opening) {
+                      if (query->phase != Running::Phase::reading) return;
+                      if (!error) return read_excerpts(query, opening.size());
+                      if (error->code() != ErrorCode::unavailable) return fail(query, *error);
+                      query->phase = Running::Phase::answered;  // the group was lost: with the next one
+                      pump();
+                    });
+}
+
+void QueryService::read_excerpts(const RunningPtr& query, std::uint64_t opening_tokens) {
+  const auto planned = plan_reread(answer_size(*query), opening_tokens, query->result.attention.evidence);
+  if (const auto* error = std::get_if<Error>(&planned)) return fail(query, *error);
+  const auto& plan = std::get<RereadPlan>(planned);
+  contexts_.read_ranges(query->context, plan.ranges,
+                        [this, query, plan](const std::optional<Error>& error, std::vector<TokenId> ids) {
+                          if (query->phase != Running::Phase::reading) return;
+                          if (error) return fail(query, *error);
+                          query->run = Running::Run::excerpts;
+                          query->result.reread->ranges = plan.ranges;
+                          query->plan = plan.answer;
+                          query->fill = std::move(ids);
+                          query->is_context_ours = true;
+                          query->context = {};
+                          query->hold.reset();
+                          query->subscription.reset();
+                          query->phase = Running::Phase::planned;
+                          pump();
+                        });
 }
 
 void QueryService::finish(const RunningPtr& query) {
@@ -578,12 +681,13 @@ void QueryService::cancel(const RunningPtr& query) {
 }
 
 void QueryService::retire(const RunningPtr& query, std::string_view reason) {
-  const bool is_filled = query->phase != Running::Phase::filling;
+  const bool is_unfinished = query->phase == Running::Phase::filling;
   query->phase = Running::Phase::ended;
   query->subscription.reset();
   query->hold.reset();
-  // A prompt that nobody waits for is not computed to its end.
-  if (query->is_context_ours && query->context && !is_filled) contexts_.erase(query->context, [](const auto&) {});
+  // A prompt that nobody waits for is not computed to its end, and excerpts are of no use to another question.
+  const bool is_useless = is_unfinished || query->run == Running::Run::excerpts;
+  if (query->is_context_ours && query->context && is_useless) contexts_.erase(query->context, [](const auto&) {});
   on_workers_.erase(query->on_request);
   queries_.erase(query->number);
   metrics_.observe_request(reason, ms_between(query->arrived_at, loop_.now()) / 1000);

@@ -6,6 +6,10 @@
 //      (an old one) or ends the query (a gap: the worker's bug).
 //   2. Every start on a group has a request id of its own. Reports on any other are of a life that is over.
 //   3. A query holds its context: it does not expire under it.
+//   4. A query that is re-read (reread.h) runs twice: for its votes, which come as evidence and no token, then behind
+//   the
+//      excerpts, a context of its own that goes with it. Lost in the first run, that is begun again; behind it nothing
+//      needs the document any more.
 //
 // Threads: the event loop. Events are called from the loop, never from within start(). A Query that outlives this does
 // nothing when it goes.
@@ -23,6 +27,7 @@
 #include "coordinator/event_loop.h"
 #include "coordinator/log.h"
 #include "coordinator/metrics.h"
+#include "coordinator/planner.h"
 #include "coordinator/queries.h"
 #include "coordinator/text_service.h"
 #include "coordinator/worker_group.h"
@@ -69,17 +74,24 @@ class QueryService final : public Queries, public GroupListener {
   void plan(const RunningPtr& query);
   std::optional<protocol::Error> plan_question(Running& query);
   std::optional<protocol::Error> plan_whole_prompt(Running& query);
+  AnswerSize answer_size(const Running& query) const;
   void begin_fill(const RunningPtr& query);
   void on_fill_created(const RunningPtr& query, const ContextView& view);
   void on_fill_progress(const RunningPtr& query, const ContextView& view);
   void start_answer(const RunningPtr& query);
+  static protocol::AttentionSpec attention_of(const Running& query);
 
   void on_context_changed(protocol::ContextId id);
   void on_token(const protocol::AnswerToken& token);
+  bool is_next(const RunningPtr& query, const protocol::AnswerToken& token, std::size_t told);
+  void on_answer_token(const RunningPtr& query, const protocol::AnswerToken& token);
   void on_finished(const protocol::AnswerFinished& finished);
   void on_failed(const protocol::AnswerFailed& failed);
   void requeue(const RunningPtr& query, const std::string& why);
   void read_provenance(const RunningPtr& query);
+  void conclude(const RunningPtr& query);
+  void gather_excerpts(const RunningPtr& query);
+  void read_excerpts(const RunningPtr& query, std::uint64_t opening_tokens);
   void finish(const RunningPtr& query);
   RunningPtr by_request(protocol::RequestId request) const;
 

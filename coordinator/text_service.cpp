@@ -19,6 +19,14 @@ void TextService::encode(protocol::EncodeText request, Cluster::IdsDone done) {
   call(request.call, request, {.on_ids = std::move(done)});
 }
 
+void TextService::open_frame(protocol::Frame frame, std::optional<std::string> system, Cluster::IdsDone done) {
+  const std::uint64_t number = ++last_call_;
+  call(number,
+       protocol::TokenizeDocument{
+           .call = number, .is_first = true, .is_last = true, .frame = frame, .system = std::move(system), .bytes = {}},
+       {.on_ids = std::move(done)});
+}
+
 void TextService::tokenize(protocol::TokenizeDocument piece, PartDone on_part) {
   call(piece.call, piece, {.on_part = std::move(on_part)});
 }

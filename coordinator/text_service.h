@@ -22,6 +22,8 @@ class TextService final : public GroupListener {
   TextService(EventLoop& loop, WorkerGroup& group) : loop_(loop), group_(group) {}
 
   void encode(protocol::EncodeText request, Cluster::IdsDone done);
+  // What stands before a document's own tokens: its frame, opened, or the raw beginning.
+  void open_frame(protocol::Frame frame, std::optional<std::string> system, Cluster::IdsDone done);
   void decode(std::vector<protocol::TokenId> ids, Cluster::PiecesDone done);
   void render(std::vector<protocol::ChatMessage> messages, Cluster::TextDone done);
 

@@ -11,7 +11,7 @@ from service import Service
 
 # As the service names them, without those that name no method of their own (docs/retrieval.md).
 METHODS = ["exact", "rotulus", "one_pass", "page_means", "quest", "twilight", "moba", "infllm", "longheads",
-           "tokenselect", "tidal", "hylra", "streaming_llm"]
+           "tokenselect", "tidal", "hylra", "infiniretri", "streaming_llm"]
 IDENTITY = ("tokens", "document", "question", "method")
 
 

@@ -20,6 +20,22 @@ json::object attention_of(const AttentionOptions& options) {
   return attention;
 }
 
+namespace {
+
+std::uint64_t count_reread(const json::object& report) {
+  const json::value* reread = report.if_contains("reread");
+  const json::value* ranges = reread && reread->is_object() ? reread->as_object().if_contains("token_ranges") : nullptr;
+  std::uint64_t tokens = 0;
+  if (!ranges || !ranges->is_array()) return tokens;
+  for (const json::value& range : ranges->as_array()) {
+    if (!range.is_array() || range.as_array().size() != 2) continue;
+    tokens += range.as_array()[1].to_number<std::uint64_t>() - range.as_array()[0].to_number<std::uint64_t>();
+  }
+  return tokens;
+}
+
+}  // namespace
+
 std::string describe_report(const json::object& report) {
   auto count = [&](std::string_view name) {
     return describe_count(static_cast<std::uint64_t>(number_of(report, name)));
@@ -28,6 +44,7 @@ std::string describe_report(const json::object& report) {
                                  text_of(report, "mode"));
   if (number_of(report, "pinned_pages") > 0)
     text += fmt::format(", {} pages pinned by a second pass", count("pinned_pages"));
+  if (const std::uint64_t reread = count_reread(report)) text += fmt::format(", {} read again", describe_count(reread));
   return text;
 }
 

@@ -11,7 +11,7 @@ namespace rotulus::client {
 // The request's `attention`; empty where all is left to the server.
 boost::json::object attention_of(const AttentionOptions& options);
 
-// "2,688 of 90,000 tokens read by retrieval, 96 pages pinned by a second pass"
+// "2,688 of 90,000 tokens read by retrieval, 96 pages pinned by a second pass", or ", 1,664 read again".
 std::string describe_report(const boost::json::object& report);
 
 // "0.750  tokens 4,096 to 4,144", then the text.

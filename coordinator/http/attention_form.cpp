@@ -72,6 +72,12 @@ constexpr Field<AnswerAttention> kAnswerForm[] = {
            static_cast<std::uint32_t>(v.multiple(protocol::kBlockTokens, protocol::kBlockTokens, kMaxLocalTokens));
      }},
     {"second_pass", [](FieldValue v, AnswerAttention& a) { a.spec.second_pass = v.flag(); }},
+    {"reread", [](FieldValue v, AnswerAttention& a) { a.spec.reread_tokens = v.flag() ? kRereadTokens : 0; }},
+    {"reread_tokens",
+     [](FieldValue v, AnswerAttention& a) {
+       a.spec.reread_tokens =
+           static_cast<std::uint32_t>(v.multiple(protocol::kPageTokens, 0, protocol::kMaxBudgetTokens));
+     }},
     {"landmark",
      [](FieldValue v, AnswerAttention& a) {
        a.spec.landmark = read_word<protocol::PageLandmark>(v, protocol::kLandmarkWords);
@@ -134,7 +140,7 @@ std::string_view mode_of(const protocol::RetrievalParameters& retrieval) {
   return to_string(retrieval.landmark_version == 0 ? AttentionMode::exact : AttentionMode::retrieval);
 }
 
-void write_report(JsonWriter& json, const protocol::AttentionReport& report) {
+void write_report(JsonWriter& json, const protocol::AttentionReport& report, const std::optional<Reread>& reread) {
   json.begin_object().field("mode", to_string(report.mode));
   json.field("context_tokens", report.context_tokens).field("attended_tokens", report.attended_tokens);
   json.field("blocks_read", report.blocks_read);
@@ -143,6 +149,11 @@ void write_report(JsonWriter& json, const protocol::AttentionReport& report) {
     json.key("missed_mass").begin_object().field("mean", missed->mean).field("worst", missed->worst);
     if (missed->is_audited) json.field("true_mean", missed->true_mean).field("true_worst", missed->true_worst);
     json.end_object();
+  }
+  if (reread) {
+    json.key("reread").begin_object().key("token_ranges").begin_array();
+    for (const protocol::TokenRange range : reread->ranges) write_token_range(json, range);
+    json.end_array().field("computed_tokens", reread->computed_tokens).end_object();
   }
   json.end_object();
 }

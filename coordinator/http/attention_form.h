@@ -28,8 +28,10 @@ void write_retrieval(JsonWriter& json, std::string_view mode, const protocol::Re
 std::string_view mode_of(const protocol::RetrievalParameters& retrieval);  // of a context whose tokens are counted
 
 // {"mode", "context_tokens", "attended_tokens", "blocks_read", "second_pass", "pinned_pages"}, and where it is known
-// "missed_mass": {"mean", "worst"}, audited also "true_mean", "true_worst".
-void write_report(JsonWriter& json, const protocol::AttentionReport& report);
+// "missed_mass": {"mean", "worst"}, audited also "true_mean", "true_worst"; where it was asked for
+// "reread": {"token_ranges", "computed_tokens"}, of the context, no range where it was attended exactly.
+void write_report(JsonWriter& json, const protocol::AttentionReport& report,
+                  const std::optional<Reread>& reread = std::nullopt);
 // [{"token_range", "mass", "text"}], best first.
 void write_provenance(JsonWriter& json, const std::vector<Passage>& passages);
 void write_token_range(JsonWriter& json, protocol::TokenRange range);  // [begin, end]

@@ -72,16 +72,33 @@ void write_top(JsonWriter& json, const AnswerToken& token) {
   json.end_object();
 }
 
+// The first of a prompt that is echoed, behind nothing.
+bool is_unpredicted(const AnswerToken& token) {
+  return token.is_of_question && token.index == 0;
+}
+
 std::string text_logprobs(const std::vector<AnswerToken>& tokens, std::size_t offset, bool has_alternatives) {
   JsonWriter json;
   json.begin_object().key("tokens").begin_array();
   for (const AnswerToken& token : tokens) json.value(token.bytes);
   json.end_array().key("token_logprobs").begin_array();
-  for (const AnswerToken& token : tokens) write_logprob(json, token.logprob);
+  for (const AnswerToken& token : tokens) {
+    if (is_unpredicted(token)) {
+      json.null();
+    } else {
+      write_logprob(json, token.logprob);
+    }
+  }
   json.end_array().key("top_logprobs");
   if (has_alternatives) {
     json.begin_array();
-    for (const AnswerToken& token : tokens) write_top(json, token);
+    for (const AnswerToken& token : tokens) {
+      if (is_unpredicted(token)) {
+        json.null();
+      } else {
+        write_top(json, token);
+      }
+    }
     json.end_array();
   } else {
     json.null();
@@ -155,9 +172,9 @@ std::string OpenAiAnswer::timings_json() const {
 }
 
 void OpenAiAnswer::write_attention(JsonWriter& json) const {
-  if (reports_attention_ || result_.attention.mode == protocol::AttentionMode::retrieval) {
+  if (reports_attention_ || result_.reread || result_.attention.mode == protocol::AttentionMode::retrieval) {
     json.key("attention");
-    write_report(json, result_.attention);
+    write_report(json, result_.attention, result_.reread);
   }
   if (wants_provenance_) {
     json.key("provenance");

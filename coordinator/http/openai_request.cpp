@@ -176,8 +176,8 @@ SharedFields shared_fields() {
          refuse_field(v.name(),
                       "`context_ids` (several documents in one question) is not built yet; give one `context_id`.");
        }},
-      {"max_tokens", [](FieldValue v, Form& f) { f.max_tokens = v.integer(1, kMaxTokens); }},
-      {"max_completion_tokens", [](FieldValue v, Form& f) { f.max_completion_tokens = v.integer(1, kMaxTokens); }},
+      {"max_tokens", [](FieldValue v, Form& f) { f.max_tokens = v.integer(0, kMaxTokens); }},
+      {"max_completion_tokens", [](FieldValue v, Form& f) { f.max_completion_tokens = v.integer(0, kMaxTokens); }},
       {"temperature",
        [](FieldValue v, Form& f) { f.request.query.sampling.temperature = static_cast<float>(v.number(0, 2)); }},
       {"top_p", [](FieldValue v, Form& f) { f.request.query.sampling.top_p = static_cast<float>(v.number(0, 1)); }},
@@ -254,7 +254,7 @@ SharedFields text_fields() {
          f.request.query.sampling.logprobs = static_cast<std::uint32_t>(v.integer(0, protocol::kMaxLogprobs));
          f.request.wants_logprobs = true;
        }},
-      {"echo", false_only},
+      {"echo", [](FieldValue v, Form& f) { f.request.query.scores_prompt = v.flag(); }},
       {"suffix", empty_only},
       {"best_of", one_only},
   };
@@ -268,6 +268,10 @@ void settle_tokens(Form& form) {
                  "`max_tokens` and `max_completion_tokens` are two names of one thing; give one of them.");
   }
   const auto given = form.max_completion_tokens ? form.max_completion_tokens : form.max_tokens;
+  if (given == 0 && !form.request.query.scores_prompt) {
+    const std::string_view field = form.max_completion_tokens ? "max_completion_tokens" : "max_tokens";
+    refuse_field(field, fmt::format("`{}` must be at least 1; 0 asks for nothing but an `echo`.", field));
+  }
   if (given) form.request.query.max_tokens = static_cast<std::uint32_t>(*given);
   if (!given && form.request.kind == CompletionKind::text) form.request.query.max_tokens = kDefaultCompletionTokens;
 }

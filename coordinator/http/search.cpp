@@ -76,6 +76,7 @@ QueryRequest to_request(const SearchForm& form, const ContextView& context) {
   request.sampling.temperature = 0;
   request.max_tokens = 1;  // what is looked at is decided by then
   request.attention = form.attention.spec;
+  request.attention.reread_tokens = 0;  // nothing is answered
   return request;
 }
 

@@ -87,9 +87,10 @@ TEST_F(CommandLineTest, TakesAQuestionAfterRepeatedStops) {
 }
 
 TEST_F(CommandLineTest, TakesHowAnswersAttend) {
-  auto ask = parse<AskOptions>({"ask", "book", "who?", "--budget-tokens", "4096", "--no-second-pass", "--provenance"});
+  auto ask = parse<AskOptions>(
+      {"ask", "book", "who?", "--budget-tokens", "4096", "--no-second-pass", "--provenance", "--reread"});
   EXPECT_EQ(ask.attention.budget_tokens, 4096u);
-  EXPECT_TRUE(ask.is_one_pass && ask.wants_provenance && !ask.attention.is_exact);
+  EXPECT_TRUE(ask.is_one_pass && ask.rereads && ask.wants_provenance && !ask.attention.is_exact);
   EXPECT_TRUE(parse<AskOptions>({"ask", "book", "who?", "--exact"}).attention.is_exact);
   EXPECT_EQ(parse<AskOptions>({"ask", "book", "who?", "--method", "quest"}).attention.method, "quest");
   auto search = parse<SearchOptions>({"search", "book", "who?", "-n", "3", "--local-tokens", "1024"});

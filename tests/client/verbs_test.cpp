@@ -140,13 +140,14 @@ TEST_F(VerbsTest, AskPrintsThePassagesThatWereAttendedTo) {
          R"({"choices":[{"delta":{},"finish_reason":"stop"}],"provenance":)" + std::string(kProvenance) + "}",
          "[DONE]"});
   });
-  AskOptions options{.context = "ctx_1", .question = "Who?", .is_one_pass = true, .wants_provenance = true};
+  AskOptions options{
+      .context = "ctx_1", .question = "Who?", .is_one_pass = true, .rereads = true, .wants_provenance = true};
   options.attention.method = "quest";
   options.attention.budget_tokens = 4096;
   EXPECT_EQ(run(server, OutputFormat::terminal, ask, options),
             "Mel\n\n0.750  tokens 4,096 to 4,144\na lighthouse\n\n0.500  tokens 16 to 32\nx\n");
   const std::string request = server.requests().at(0);
-  EXPECT_NE(request.find(R"("attention":{"method":"quest","budget_tokens":4096,"second_pass":false})"),
+  EXPECT_NE(request.find(R"("attention":{"method":"quest","budget_tokens":4096,"second_pass":false,"reread":true})"),
             std::string::npos)
       << request;
   EXPECT_NE(request.find(R"("return_provenance":true)"), std::string::npos) << request;

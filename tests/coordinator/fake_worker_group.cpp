@@ -11,6 +11,7 @@
 #include <condition_variable>
 #include <deque>
 #include <thread>
+#include <utility>
 
 #include "protocol/codec.h"
 #include "protocol/framing.h"
@@ -40,6 +41,7 @@ struct FakeContext {
 struct FakeAnswer {
   protocol::StartAnswer started;
   std::vector<TokenId> tokens;
+  bool is_question_told = false;
 };
 
 struct FakeChunk {
@@ -153,6 +155,7 @@ struct FakeWorkerGroup::State {
   bool step_chunk();
   void commit_chunk(FakeContext& context);
   protocol::ObjectRecord write_manifest(protocol::ManifestRecord manifest, std::uint64_t sequence);
+  void tell_question(const protocol::StartAnswer& started);
   bool step_answer(protocol::RequestId request, FakeAnswer& answer);
   std::optional<std::vector<TokenId>> read_context(ContextId id);
 };
@@ -373,7 +376,7 @@ void FakeWorkerGroup::State::handle_work(const Message& message) {
   } else if (const auto* start = std::get_if<protocol::StartAnswer>(&message)) {
     ++counts.answers_started;
     counts.last_started = *start;
-    answers[start->request] = {*start, start->forced};
+    answers[start->request] = {.started = *start, .tokens = start->forced};
   } else if (const auto* cancelled = std::get_if<protocol::CancelAnswer>(&message)) {
     counts.answers_cancelled += answers.erase(cancelled->request);
   } else {
@@ -462,7 +465,19 @@ std::optional<std::vector<TokenId>> FakeWorkerGroup::State::read_context(Context
   return ids;
 }
 
+// Each token a tenth less likely than the one before it.
+void FakeWorkerGroup::State::tell_question(const protocol::StartAnswer& started) {
+  for (std::uint32_t index = 0; index < started.question.size(); ++index) {
+    protocol::AnswerToken said{.request = started.request, .index = index, .token = started.question[index]};
+    said.bytes = said.text = std::string(1, static_cast<char>(said.token));
+    said.logprob = -0.1f * static_cast<float>(index);
+    said.is_of_question = true;
+    send(0, said);
+  }
+}
+
 bool FakeWorkerGroup::State::step_answer(protocol::RequestId request, FakeAnswer& answer) {
+  if (answer.started.scores_question && !std::exchange(answer.is_question_told, true)) tell_question(answer.started);
   const auto index = static_cast<std::uint32_t>(answer.tokens.size());
   if (orders.stall_answers_at && index >= *orders.stall_answers_at) return false;
   auto before = read_context(answer.started.context);

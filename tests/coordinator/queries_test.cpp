@@ -180,6 +180,40 @@ TEST_F(QueriesTest, AnswersAPromptBeyondTheWindow) {
   EXPECT_EQ(group->counts().last_opened->parameters.retrieval.landmark_version, protocol::kLandmarkVersion);
 }
 
+// A prompt that is scored is a question as a whole: no part of it is computed as a context.
+TEST_F(QueriesTest, TellsAPromptThatIsScoredBeforeItsAnswer) {
+  RunningCoordinator coordinator(directory_.path());
+  auto group = start_group(coordinator, {.stall_answers_at = 1});
+  const auto record = coordinator.ask({.prompt = std::string("a prompt"), .max_tokens = 3, .scores_prompt = true});
+  ASSERT_TRUE(eventually([&] { return record->tokens_now().size() == 9; }));
+  coordinator.lose(*group);
+  group = start_group(coordinator);
+  wait_for_end(*record);
+  ASSERT_TRUE(record->finished) << record->failed->message();
+  std::vector<TokenId> expected = ids_of("a prompt");
+  for (const TokenId token : expected_answer(expected, 3)) expected.push_back(token);
+  EXPECT_EQ(record->tokens, expected) << "each is told once";
+  EXPECT_EQ(record->finished->completion_tokens, 3u);
+  EXPECT_EQ(group->counts().chunks_asked, 0u);
+}
+
+TEST_F(QueriesTest, ScoresWhatFollowsAContextAndNothingMore) {
+  RunningCoordinator coordinator(directory_.path());
+  const auto group = start_group(coordinator);
+  const ContextId id = make_context(coordinator, "the document ");
+  const auto record =
+      coordinator.ask({.context = id, .prompt = std::string("what?"), .max_tokens = 0, .scores_prompt = true});
+  wait_for_end(*record);
+  ASSERT_TRUE(record->finished) << record->failed->message();
+  EXPECT_EQ(record->tokens, ids_of("what?"));
+  EXPECT_EQ(record->finished->completion_tokens, 0u);
+  expect_error(*coordinator.ask({.context = id, .prompt = std::string("what?"), .max_tokens = 0}),
+               ErrorCode::invalid_argument, "at least 1");
+  const std::vector<TokenId> too_long(protocol::kMaxEchoedTokens + 1, 65);
+  expect_error(*coordinator.ask({.context = id, .prompt = too_long, .max_tokens = 0, .scores_prompt = true}),
+               ErrorCode::invalid_argument, "at most 16384");
+}
+
 class ProvenanceTest : public QueriesTest {
  protected:
   // A lighthouse between pages of other things.

@@ -20,6 +20,22 @@ def document():
     return "\n".join(lines) + "\n"
 
 
+def ask_again(cluster, context):
+    """The answer behind the passages, read again."""
+    status, answer = cluster.request("POST", "/v1/completions", {
+        "context_id": context, "prompt": QUESTION, "max_tokens": 8, "temperature": 0, "attention": {"reread": True}})
+    assert status == 200, answer
+    return {"choices": answer["choices"], "attention": answer["attention"], "usage": answer["usage"]}
+
+
+def score(cluster, context):
+    """How likely the question and its answer are behind the document."""
+    status, answer = cluster.request("POST", "/v1/completions", {
+        "context_id": context, "prompt": f"{QUESTION} {KEY}", "max_tokens": 0, "echo": True, "logprobs": 1})
+    assert status == 200, answer
+    return answer["choices"]
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return tmp_path_factory.mktemp("retrieval") / "store"
@@ -35,9 +51,11 @@ def said(store):
         found = cluster.request("POST", f"/v1/contexts/{context}/search", {"query": QUESTION})[1]
         refused = cluster.request("POST", "/v1/completions", {
             "context_id": context, "prompt": QUESTION, "max_tokens": 8, "attention": {"mode": "exact"}})
+        reread, scored = ask_again(cluster, context), score(cluster, context)
         os.killpg(cluster.process.pid, signal.SIGKILL)
         cluster.process.wait()
-        yield {"context": context, "view": view, "answers": answers, "found": found, "refused": refused}
+        yield {"context": context, "view": view, "answers": answers, "found": found, "refused": refused,
+               "reread": reread, "scored": scored}
 
 
 def test_finds_a_sentence_beyond_the_window(said):
@@ -52,6 +70,23 @@ def test_searching_gives_the_passage_with_its_place(said):
     assert held and held[0] < 3, [passage["content"][0]["text"] for passage in passages]
 
 
+def test_reads_the_passage_again_and_answers_from_it(said):
+    answer, attention = said["reread"], said["reread"]["attention"]
+    assert KEY in answer["choices"][0]["text"]
+    ranges = attention["reread"]["token_ranges"]
+    assert ranges[0][0] == 0 and ranges[-1][1] == attention["context_tokens"]
+    assert attention["reread"]["computed_tokens"] == sum(end - begin for begin, end in ranges) < 2048
+    assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] == attention["context_tokens"]
+
+
+def test_an_echo_says_how_likely_each_token_was(said):
+    choice = said["scored"][0]
+    logprobs = choice["logprobs"]
+    assert choice["text"] == f"{QUESTION} {KEY}" == "".join(logprobs["tokens"])
+    assert logprobs["token_logprobs"][0] is None and max(logprobs["token_logprobs"][1:]) <= 0
+    assert min(logprobs["token_logprobs"][-5:]) > -3, "the key's digits, which it has just found"
+
+
 def test_exact_attention_beyond_the_window_is_refused_with_the_numbers(said):
     status, answer = said["refused"]
     assert status == 400 and "8192" in answer["error"]["message"], answer
@@ -63,3 +98,5 @@ def test_another_number_of_ranks_says_the_same_after_a_kill(said, store, ranks):
         assert cluster.ask(said["context"], QUESTION, tokens=8) == said["answers"]
         assert cluster.request("POST", f"/v1/contexts/{said['context']}/search", {"query": QUESTION})[1] == said["found"]
         assert cluster.metric("rotulus_recomputed_tokens_total") == 0
+        assert ask_again(cluster, said["context"]) == said["reread"]
+        assert score(cluster, said["context"]) == said["scored"]

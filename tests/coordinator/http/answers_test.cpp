@@ -77,6 +77,27 @@ TEST(Answers, AreWholeTextCompletionsWithLogprobs) {
   EXPECT_NE(answer.body.find(R"("text_offset":[0,2,6,16,20,24,29,30,34])"), std::string::npos) << answer.body;
 }
 
+TEST(Answers, BeginWithThePromptWhereItIsEchoed) {
+  Served served;
+  const std::string echoed = R"({"prompt":"p","max_tokens":0,"echo":true,"logprobs":1,"temperature":0)";
+  const Answer answer = served.ask("POST", "/v1/completions", echoed + "}");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_NE(answer.body.find(R"("text":"To be","logprobs":{"tokens":["To"," be"],"token_logprobs":[null,-0.5],)"
+                             R"("top_logprobs":[null,{" go":-0.25," be":-0.5}],"text_offset":[0,2]})"),
+            std::string::npos)
+      << answer.body;
+  EXPECT_NE(answer.body.find(R"("completion_tokens":0)"), std::string::npos);
+  const Answer more =
+      served.ask("POST", "/v1/completions", R"({"prompt":"p","max_tokens":2,"echo":true,"logprobs":0})");
+  EXPECT_NE(more.body.find(R"("text":"To beIn the","logprobs":{"tokens":["To"," be","In"," the"],)"
+                           R"("token_logprobs":[null,-0.5,-0.1,-0.2],"top_logprobs":null,"text_offset":[0,2,5,7]})"),
+            std::string::npos)
+      << more.body;
+  const auto found = events(served.ask("POST", "/v1/completions", echoed + R"(,"stream":true})").body);
+  ASSERT_EQ(found.size(), 4u);  // each token, the end, [DONE]
+  EXPECT_NE(found[1].find(R"("text":" be","logprobs":{"tokens":[" be"],"token_logprobs":[-0.5])"), std::string::npos);
+}
+
 TEST(Answers, HaveChatLogprobsWithBytes) {
   Served served;
   const Answer answer =
@@ -179,6 +200,9 @@ TEST(Answers, SayHowTheyAttended) {
   EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval","report":true})").ends_with("}" + kMeasured + "}}}"));
   EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval","audit":true})")
                   .ends_with("}" + kMeasured + R"(,"true_mean":0.125,"true_worst":0.75}}})"));
+  EXPECT_TRUE(
+      body_of(R"(,"attention":{"mode":"retrieval","reread":true})")
+          .ends_with(R"("pinned_pages":96,"reread":{"token_ranges":[[0,128],[4096,4144]],"computed_tokens":176}}})"));
   EXPECT_EQ(body_of("").find("attention"), std::string::npos);
 }
 

@@ -172,7 +172,17 @@ struct Running : std::enable_shared_from_this<Running> {
     owner.before_start();
     events.on_started(usage());
     if (!request.context) events.on_progress(10, 30);
+    if (request.scores_prompt) say_prompt();
     post(&Running::step);
+  }
+
+  // Two tokens, the first behind nothing.
+  void say_prompt() {
+    protocol::AnswerToken token{.token = 50, .bytes = "To", .text = "To", .is_of_question = true};
+    events.on_token(token);
+    token = {.index = 1, .token = 51, .bytes = " be", .text = " be", .logprob = -0.5f, .is_of_question = true};
+    if (request.sampling.logprobs > 0) token.top = {{.token = 52, .bytes = " go", .logprob = -0.25f}};
+    events.on_token(token);
   }
 
   void say(const std::string& bytes, const std::string& shown) {
@@ -204,6 +214,7 @@ struct Running : std::enable_shared_from_this<Running> {
         result.attention.missed_mass = {0.25f, 0.5f, request.attention.audits, 0.125f, 0.75f};
       }
     }
+    if (request.attention.reread_tokens > 0) result.reread = {{{0, 128}, {4096, 4144}}, 176};
     if (request.attention.wants_provenance) {
       result.provenance = {{{4096, 4144}, 0.75f, "a lighthouse"}, {{16, 32}, 0.25f, "caf\xC3"}};
     }

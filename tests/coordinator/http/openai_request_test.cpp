@@ -76,6 +76,26 @@ TEST(OpenAiRequest, ReadsHowAnAnswerAttends) {
             (AttentionSpec{.mode = AttentionMode::exact, .wants_provenance = true}));
 }
 
+TEST(OpenAiRequest, ReadsWhatIsToBeReadAgain) {
+  const auto reread = [](const std::string& attention) {
+    return chat(fmt::format(R"(,"attention":{})", attention)).query.attention.reread_tokens;
+  };
+  EXPECT_EQ(reread(R"({"reread":true})"), kRereadTokens);
+  EXPECT_EQ(reread(R"({"reread":false})"), 0u);
+  EXPECT_EQ(reread(R"({"reread_tokens":512})"), 512u);
+  EXPECT_EQ(reread(R"({"method":"infiniretri"})"), kRereadTokens);
+  EXPECT_EQ(refusal([&] { reread(R"({"reread_tokens":500})"); }).param(), "reread_tokens");
+  EXPECT_EQ(refusal([&] { reread(R"({"reread":1})"); }).param(), "reread");
+}
+
+TEST(OpenAiRequest, ReadsWhetherThePromptIsEchoed) {
+  EXPECT_FALSE(text("").query.scores_prompt);
+  const auto request = text(R"(,"echo":true,"logprobs":2,"max_tokens":0)");
+  EXPECT_TRUE(request.query.scores_prompt && request.wants_logprobs);
+  EXPECT_EQ(request.query.max_tokens, 0u);
+  EXPECT_EQ(refusal([] { chat(R"(,"echo":true)"); }).param(), "echo");
+}
+
 TEST(OpenAiRequest, ReadsEachStageOfASelection) {
   using protocol::AttentionMode;
   protocol::AttentionSpec want{AttentionMode::retrieval, 0, 128, true, false};
@@ -136,7 +156,7 @@ TEST(OpenAiRequest, RefusesByNameWhatItDoesNotDo) {
     EXPECT_EQ(error.param(), name);
     EXPECT_NE(error.message().find(fmt::format("`{}`", name)), std::string::npos) << error.message();
   }
-  for (const char* field : {R"("echo":true)", R"("suffix":"x")", R"("best_of":3)", R"("repetition_penalty":1.1)"}) {
+  for (const char* field : {R"("max_tokens":0)", R"("suffix":"x")", R"("best_of":3)", R"("repetition_penalty":1.1)"}) {
     EXPECT_EQ(refusal([&] { text(fmt::format(",{}", field)); }).code(), ErrorCode::invalid_argument) << field;
   }
 }
