@@ -32,6 +32,9 @@ class Service:
     def submit(self, text, **fields):
         return self.request("POST", "/v1/contexts", {"text": text, **fields})["id"]
 
+    def submit_ids(self, ids, **fields):
+        return self.request("POST", "/v1/contexts", {"input_ids": ids, **fields})["id"]
+
     def wait(self, context):
         """Seconds that it took, and tokens. Fails with the service's words if the context does."""
         began = time.monotonic()
@@ -51,6 +54,13 @@ class Service:
         return {"text": answer.choices[0].text, "first": listed[0] if listed else {},
                 "attention": getattr(answer, "attention", None),
                 "provenance": getattr(answer, "provenance", None) or []}
+
+    def score(self, context, ids, attention):
+        """Log-probabilities of all ids but the first, which nothing of the echo predicts; and how it attended."""
+        answer = self.client.completions.create(
+            model=self.model, prompt=ids, max_tokens=0, echo=True, logprobs=0, temperature=0,
+            extra_body={"context_id": context, "attention": {**attention, "report": True}})
+        return answer.choices[0].logprobs.token_logprobs[1:], answer.attention
 
     def delete(self, context):
         self.request("DELETE", f"/v1/contexts/{context}")
