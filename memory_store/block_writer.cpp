@@ -26,7 +26,7 @@ BlockWriter::~BlockWriter() {
 
 Slot BlockWriter::place(const BlockAddress& address) {
   HostTier& tier = host_.of(address.kind);
-  if (address.kind == BlockKind::landmarks && tier.is_full()) {
+  if (address.kind != BlockKind::kv && tier.is_full()) {
     {
       const std::lock_guard lock(mutex_);
       for (auto& [id, object] : objects_) {
@@ -286,7 +286,10 @@ void BlockWriter::enqueue(Part& part, const SealedBlock& sealed) {
 }
 
 void BlockWriter::enqueue_landmarks(Part& part) {
-  for (const SealedBlock& sealed : std::exchange(part.waiting_landmarks, {})) enqueue(part, sealed);
+  std::vector<SealedBlock> waiting = std::exchange(part.waiting_landmarks, {});
+  std::stable_sort(waiting.begin(), waiting.end(),  // as their keys lie
+                   [](const SealedBlock& a, const SealedBlock& b) { return a.address.kind < b.address.kind; });
+  for (const SealedBlock& sealed : waiting) enqueue(part, sealed);
 }
 
 void BlockWriter::discard_unwritten(ObjectId id) {

@@ -5,7 +5,8 @@
 //   1. A block keeps a pin in host memory from its first byte until it is on its volume, or its object has failed.
 //   2. KV blocks of one volume are written in the order in which they were sealed, in batches of <=
 //   kMaxWriteBatchBytes.
-//      Landmarks wait for their object to be finished, or until host memory wants their place: see manifest.h for why.
+//      Landmarks and bounds wait for their object to be finished, or until host memory wants their place: see
+//      manifest.h for why.
 //   3. A failed object stays failed: every later call for it throws what it failed with, until it is abandoned.
 //
 // Threads: fail(), failure(), blocks_written() from any; the watch from one; the others from one (the engine's).

@@ -12,6 +12,7 @@
 namespace rotulus::memory_store {
 
 static_assert(kLandmarkFormatVersion == kernels::kLandmarkVersion);  // what they hold is the kernels' business
+static_assert(kBoundsFormatVersion == kernels::kBoundsVersion);
 
 namespace {
 
@@ -22,14 +23,35 @@ std::uint64_t checksum_of(const BlockHeader& header, std::span<const std::byte> 
 }
 
 std::uint16_t version_of(BlockKind kind) {
-  return kind == BlockKind::kv ? kBlockFormatVersion : kLandmarkFormatVersion;
+  switch (kind) {
+    case BlockKind::kv:
+      return kBlockFormatVersion;
+    case BlockKind::landmarks:
+      return kLandmarkFormatVersion;
+    case BlockKind::bounds:
+      break;
+  }
+  return kBoundsFormatVersion;
 }
 
 const char* name_of(BlockKind kind) {
-  return kind == BlockKind::kv ? "block" : "landmarks from block";
+  switch (kind) {
+    case BlockKind::kv:
+      return "block";
+    case BlockKind::landmarks:
+      return "landmarks from block";
+    case BlockKind::bounds:
+      return "bounds from block";
+  }
+  return "what is of no kind, from block";
 }
 
 }  // namespace
+
+std::size_t BlockFormat::payload_bytes(BlockKind kind) const {
+  if (kind == BlockKind::kv) return kv.block_bytes();
+  return kind == BlockKind::landmarks ? landmark_bytes : bounds_bytes;
+}
 
 std::string to_string(const BlockAddress& address) {
   return fmt::format("{} {} of object {}, layer {}, volume {}", name_of(address.kind), address.block, address.object,

@@ -58,8 +58,9 @@ HostTierConfig kv_tier(const KvStoreConfig& config) {
 }
 
 std::optional<HostTierConfig> landmark_tier(const KvStoreConfig& config) {
-  if (config.landmark_bytes == 0) return std::nullopt;
-  return HostTierConfig{.block_bytes = config.landmark_bytes,
+  const std::size_t largest = std::max(config.landmark_bytes, config.bounds_bytes);
+  if (largest == 0) return std::nullopt;
+  return HostTierConfig{.block_bytes = largest,
                         .budget_bytes = config.landmark_budget_bytes,
                         .write_timeout = config.write_timeout,
                         .eviction = config.eviction,
@@ -79,7 +80,7 @@ struct KvStore::State {
 
   explicit State(const KvStoreConfig& config_)
       : config(config_),
-        format{.kv = config.format, .landmark_bytes = config.landmark_bytes},
+        format{.kv = config.format, .landmark_bytes = config.landmark_bytes, .bounds_bytes = config.bounds_bytes},
         host(kv_tier(config), landmark_tier(config)),
         prefetcher(host.kv, format.payload_bytes(BlockKind::kv),
                    [this](const BlockAddress& address, std::span<std::byte> payload, BlockHeader& header) {
@@ -170,7 +171,7 @@ bool KvStore::holds(VolumeId volume) const {
 void KvStore::State::check_address(const BlockAddress& address) const {
   CHECK(address.layer < config.layers, address.layer, config.layers);
   if (address.kind == BlockKind::kv) return;
-  CHECK(format.landmark_bytes > 0, to_string(address));
+  CHECK(format.payload_bytes(address.kind) > 0, to_string(address));
   CHECK(address.block % protocol::kBlocksPerStripe == 0, to_string(address));
 }
 

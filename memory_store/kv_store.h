@@ -41,8 +41,9 @@ struct KvStoreConfig {
   std::uint32_t layers = 0;
   kernels::KvFormat format;
   std::size_t landmark_bytes = 0;         // of one layer of one stripe; 0: the store keeps no landmarks
+  std::size_t bounds_bytes = 0;           // likewise
   std::size_t host_budget_bytes = 0;      // for KV
-  std::size_t landmark_budget_bytes = 0;  // for landmarks, beside it
+  std::size_t landmark_budget_bytes = 0;  // for landmarks and bounds, beside it
   Eviction eviction = Eviction::frequent;
   std::size_t reader_threads = 2;
   std::filesystem::path access_trace;  // where to write which KV blocks are pinned (access_trace.h); "": nowhere
@@ -85,7 +86,7 @@ class KvStore final {
 
   // -- writing ------------------------------------------------------------------------------------------------
 
-  // The memory of a block of either kind that is being filled: zeroed when first asked for, unsealed from then on. May
+  // The memory of a block of any kind that is being filled: zeroed when first asked for, unsealed from then on. May
   // wait for the background writer to make room. Throws what the object failed with, if writing it failed in the
   // background; {out_of_memory} with the numbers if there is no room.
   std::byte* block_for_writing(const BlockAddress& address);
@@ -144,11 +145,11 @@ class KvStore final {
     std::uint64_t host_bytes_used = 0;  // by KV
     std::uint64_t host_bytes_pinned = 0;
     std::uint64_t host_bytes_budget = 0;
-    std::uint64_t landmark_bytes_used = 0;  // of host memory, beside KV
+    std::uint64_t landmark_bytes_used = 0;  // of host memory, beside KV; with bounds
     std::uint64_t landmark_bytes_pinned = 0;
     std::uint64_t landmark_bytes_budget = 0;
     std::uint64_t disk_bytes_used = 0;
-    std::uint64_t blocks_loaded = 0;  // of both kinds, as all below
+    std::uint64_t blocks_loaded = 0;  // of all kinds, as all below
     std::uint64_t blocks_verified = 0;
     std::uint64_t blocks_corrupt = 0;
     std::uint64_t blocks_evicted = 0;

@@ -16,6 +16,7 @@ constexpr std::uint32_t kManifestVersion = 1;
 constexpr char kBlockTag = 1;
 constexpr char kManifestTag = 2;
 constexpr char kLandmarksTag = 3;
+constexpr char kBoundsTag = 4;
 
 struct ManifestPrefix {
   std::uint32_t magic = kManifestMagic;
@@ -47,7 +48,7 @@ std::string block_key(const BlockAddress& address) {
     append_big_endian(key, address.block);
     append_big_endian(key, layer);
   } else {
-    key.push_back(kLandmarksTag);
+    key.push_back(address.kind == BlockKind::landmarks ? kLandmarksTag : kBoundsTag);
     append_big_endian(key, layer);
     append_big_endian(key, address.block);
   }

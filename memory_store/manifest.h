@@ -3,9 +3,10 @@
 //   object u64 | 1 | block u32 | layer u16     BlockHeader, payload
 //   object u64 | 2                             manifest
 //   object u64 | 3 | layer u16 | block u32     BlockHeader, landmarks of the stripe that begins with the block
+//   object u64 | 4 | layer u16 | block u32     BlockHeader, bounds likewise
 //
 // Numbers are big-endian, so keys sort as the numbers do. All that belongs to an object shares its first 8 bytes: it is
-// found and erased as one range. KV blocks are written as they fill, landmarks when their object is finished, the
+// found and erased as one range. KV blocks are written as they fill, the others when their object is finished, the
 // manifest at once behind them; so what is written later mostly sorts later: the files of an object then hardly
 // overlap, and compaction moves them unread. The landmarks of an object are one range, and in it those of a layer.
 #pragma once

@@ -24,10 +24,12 @@ std::vector<BlockAddress> possible_addresses(const protocol::ManifestRecord& rec
       addresses.push_back({record.object, layer, block, record.volume, BlockKind::kv});
     }
   }
-  if (shape.format.landmark_bytes == 0) return addresses;
-  for (std::uint32_t layer = 0; layer < shape.layers; ++layer) {
-    for (std::uint32_t block = first; block < end; block += protocol::kBlocksPerStripe) {
-      if (lies_here(block)) addresses.push_back({record.object, layer, block, record.volume, BlockKind::landmarks});
+  for (const BlockKind kind : {BlockKind::landmarks, BlockKind::bounds}) {
+    if (shape.format.payload_bytes(kind) == 0) continue;
+    for (std::uint32_t layer = 0; layer < shape.layers; ++layer) {
+      for (std::uint32_t block = first; block < end; block += protocol::kBlocksPerStripe) {
+        if (lies_here(block)) addresses.push_back({record.object, layer, block, record.volume, kind});
+      }
     }
   }
   return addresses;

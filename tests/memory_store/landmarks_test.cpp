@@ -40,6 +40,28 @@ TEST(Landmarks, AreEvictedLoadedAndFoundAgainWithTheirObject) {
   EXPECT_EQ(read_object(*store, object, volume).right, object.all(volume).size());
 }
 
+// Bounds beside landmarks, or alone, in the places of landmarks.
+TEST(Landmarks, ShareTheirPlacesWithBounds) {
+  const TemporaryDirectory directory;
+  std::vector<TestObject> objects(2, long_object(1));
+  objects[0].has_bounds = objects[1].has_bounds = true;
+  objects[1].id = {2};
+  objects[1].has_landmarks = false;
+  const auto store = open_store(make_config(directory / "v", 8, kHostLandmarks));
+  const VolumeId volume = only_volume(*store);
+  store->reconcile(volume, kStore, 1, {});
+  for (const TestObject& object : objects) {
+    const std::uint64_t hash = write_object(*store, object, volume);
+    const std::size_t blocks = object.all(volume).size();
+    EXPECT_EQ(blocks, (17 + (object.has_landmarks ? 10 : 5)) * kLayers);
+    EXPECT_EQ(read_object(*store, object, volume).right, blocks);
+    const Verification seen = store->verify(volume, object.id, hash);
+    EXPECT_EQ(seen.blocks_verified, blocks);
+    EXPECT_EQ(seen.blocks_damaged, 0u);
+    EXPECT_LE(store->stats().landmark_bytes_used, kHostLandmarks * kLandmarkSlotBytes);
+  }
+}
+
 TEST(Landmarks, AreZeroedInTheBeginningAndReadableWhileTheyFill) {
   const TemporaryDirectory directory;
   const auto store = open_store(make_config(directory / "v", 8, 1));

@@ -15,7 +15,7 @@ BlockAddress any_address() {
   return {.object = {*rc::gen::arbitrary<std::uint64_t>()},
           .layer = *rc::gen::inRange<std::uint32_t>(0, 65536),
           .block = *rc::gen::arbitrary<std::uint32_t>(),
-          .kind = *rc::gen::element(BlockKind::kv, BlockKind::landmarks)};
+          .kind = *rc::gen::element(BlockKind::kv, BlockKind::landmarks, BlockKind::bounds)};
 }
 
 // KV by block and then layer, landmarks behind them by layer and then block.

@@ -36,6 +36,7 @@ KvStoreConfig make_config(const std::filesystem::path& volume, std::size_t host_
   config.format = small_format();
   config.host_budget_bytes = host_blocks * block_bytes();
   config.landmark_bytes = kLandmarkBytes;
+  config.bounds_bytes = kBoundsBytes;
   config.landmark_budget_bytes = host_landmarks * kLandmarkSlotBytes;
   return config;
 }
@@ -62,10 +63,12 @@ std::vector<BlockAddress> TestObject::addresses(VolumeId volume) const {
 
 std::vector<BlockAddress> TestObject::landmarks(VolumeId volume) const {
   std::vector<BlockAddress> all;
-  if (!has_landmarks) return all;
-  for (std::uint32_t block = first_block / 4 * 4; block < first_block + blocks; block += 4) {
-    for (std::uint32_t layer = 0; layer < layers; ++layer) {
-      all.push_back({.object = id, .layer = layer, .block = block, .volume = volume, .kind = BlockKind::landmarks});
+  for (const BlockKind kind : {BlockKind::landmarks, BlockKind::bounds}) {
+    if (!(kind == BlockKind::landmarks ? has_landmarks : has_bounds)) continue;
+    for (std::uint32_t block = first_block / 4 * 4; block < first_block + blocks; block += 4) {
+      for (std::uint32_t layer = 0; layer < layers; ++layer) {
+        all.push_back({.object = id, .layer = layer, .block = block, .volume = volume, .kind = kind});
+      }
     }
   }
   return all;
@@ -78,7 +81,8 @@ std::vector<BlockAddress> TestObject::all(VolumeId volume) const {
 }
 
 std::size_t payload_bytes(const BlockAddress& address) {
-  return address.kind == BlockKind::kv ? block_bytes() : kLandmarkBytes;
+  if (address.kind == BlockKind::kv) return block_bytes();
+  return address.kind == BlockKind::landmarks ? kLandmarkBytes : kBoundsBytes;
 }
 
 namespace {

@@ -8,7 +8,7 @@ namespace rotulus::memory_store {
 namespace {
 
 std::uint64_t key_in_object(const BlockAddress& address) {
-  return std::uint64_t{address.layer} << 32 | address.block;
+  return static_cast<std::uint64_t>(address.kind) << 48 | std::uint64_t{address.layer} << 32 | address.block;
 }
 
 std::size_t align(std::size_t bytes) {

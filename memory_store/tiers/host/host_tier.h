@@ -1,4 +1,4 @@
-// Blocks of one kind in host memory: which are there, who holds them, and which go when another needs the place.
+// Blocks of one size in host memory: which are there, who holds them, and which go when another needs the place.
 //
 // A block is resident in a slot. It has pins: of readers, of the one that fills or loads it, of the writer while it is
 // not yet on its volume. Without pins it may be evicted, in the order of a policy. A forgotten block is found no more;
@@ -116,7 +116,7 @@ class HostTier final {
   std::unique_ptr<EvictionPolicy> candidates_;
   SlotRings later_;  // one ring
   std::size_t later_count_ = 0;
-  std::unordered_map<ObjectId, std::unordered_map<std::uint64_t, Slot>> index_;  // object, then layer and block
+  std::unordered_map<ObjectId, std::unordered_map<std::uint64_t, Slot>> index_;  // object, then the rest
   std::size_t pinned_ = 0;
   std::size_t unwritten_ = 0;  // and reserved ones: they lose a pin without anyone's doing
   std::size_t reserved_ = 0;
@@ -125,7 +125,8 @@ class HostTier final {
   std::uint64_t prefetched_unused_ = 0;
 };
 
-// The tiers of one store, by the kind of block.
+// The tiers of one store, by the kind of block. Bounds lie among landmarks, in slots for the larger of the two: one
+// budget serves contexts that keep them and contexts that do not.
 struct HostTiers {
   HostTier kv;
   std::optional<HostTier> landmarks;  // where the store keeps any
