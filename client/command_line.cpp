@@ -124,6 +124,9 @@ void add_document(CLI::App* verb, DocumentOptions& options) {
                    "Keep what retrieval needs: auto, where the document is longer than the model's window; or never, "
                    "or always")
       ->check(CLI::IsMember({"auto", "exact", "retrieval"}));
+  verb->add_option("--landmarks", options.landmarks,
+                   "What stands in for keys when pages are chosen, where retrieval needs it: sketch,mean or "
+                   "sketch,mean,bounds or bounds [sketch,mean]");
 }
 
 void add_submit(Parser& parser) {
@@ -131,7 +134,8 @@ void add_submit(Parser& parser) {
   CLI::App* verb = add_verb(parser, "submit", "Make a document a context; it is streamed, however long",
                             "  rotulus submit book.txt --wait\n"
                             "  bible -f gen1:1-gen9:29 | rotulus submit - --name genesis --wait\n"
-                            "  rotulus submit log.txt --frame raw --attention retrieval --format json");
+                            "  rotulus submit log.txt --frame raw --attention retrieval --format json\n"
+                            "  rotulus submit book.txt --landmarks sketch,mean,bounds");
   add_document(verb, options);
   verb->add_option("--name", options.name, "Name to show and to ask by [the file's]");
   verb->add_option("--ttl", options.ttl_seconds, "Seconds after which it is deleted by itself [never]")

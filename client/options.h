@@ -49,6 +49,7 @@ struct DocumentOptions {
   std::optional<std::string> system;
   bool holds_token_ids = false;    // u32 little-endian, in place of text
   std::string attention = "auto";  // or "exact", "retrieval"
+  std::string landmarks;           // with commas between them; "": the service's choice
 };
 
 struct SubmitOptions : DocumentOptions {

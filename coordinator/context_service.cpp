@@ -158,7 +158,7 @@ std::vector<ContextView> ContextService::list(std::optional<ContextId> after, st
   return views;
 }
 
-ContextEstimate ContextService::estimate(std::uint64_t tokens, protocol::AttentionMode asked) const {
+ContextEstimate ContextService::estimate(std::uint64_t tokens, const KeptForRetrieval& asked) const {
   if (!group_.has_model()) {
     throw Error(ErrorCode::unavailable, "what fits is known when a worker group has come: " + group_.state());
   }
@@ -166,6 +166,7 @@ ContextEstimate ContextService::estimate(std::uint64_t tokens, protocol::Attenti
   ContextEstimate estimate{.tokens = tokens, .retrieval = plan_retrieval(asked, tokens, now.window)};
   const StoredBytes stored = stored_bytes(tokens, now.kv, estimate.retrieval);
   estimate.disk_bytes = stored.total;
+  estimate.landmark_bytes = stored.landmarks;
   estimate.window_savings = stored.saved;
   estimate.disk_bytes_free = now.bytes_free;
   estimate.seconds = costs_.seconds(tokens, estimate.retrieval);

@@ -65,7 +65,7 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   void create(NewContext context, std::function<void(std::optional<protocol::Error>, ContextView)> done) override;
   std::optional<ContextView> find(ContextId id) const override;
   std::vector<ContextView> list(std::optional<ContextId> after, std::size_t limit) const override;
-  ContextEstimate estimate(std::uint64_t tokens, protocol::AttentionMode asked) const override;
+  ContextEstimate estimate(std::uint64_t tokens, const KeptForRetrieval& asked) const override;
   ContextView cancel(ContextId id) override;
   void pin(ContextId id, std::function<void(std::optional<protocol::Error>, ContextView)> done) override;
   ContextView verify(ContextId id) override;

@@ -14,6 +14,10 @@ using protocol::ErrorCode;
 
 namespace {
 
+KeptForRetrieval kept_for_retrieval(const protocol::ContextDescription& description) {
+  return {.mode = description.attention, .landmarks = description.landmarks};
+}
+
 // Failures of one chunk since the last commit of its context, after which the context is failed. A lost group is most
 // often not the chunk's fault; that it takes the group down each time is believed late.
 constexpr std::uint32_t kMaxAttempts = 3;
@@ -69,7 +73,7 @@ void ContextService::start_tokenizing(Entry& entry) {
   TokenizeJob::Input input{.context = entry.given.id, .document = spooled(entry.given)};
   input.frame = entry.given.description.frame;
   input.system = entry.given.description.system;
-  input.attention = entry.given.description.attention;
+  input.kept = kept_for_retrieval(entry.given.description);
   input.capacity = capacity();
   input.capacity.bytes_free += most_shared_bytes();
   input.vocabulary = group_.model().vocabulary;
@@ -96,7 +100,7 @@ void ContextService::on_tokenized(ContextId id, const std::optional<Error>& erro
   given.description.token_count = document.token_count;
   given.parameters = group_.parameters();
   given.parameters.retrieval =
-      plan_retrieval(given.description.attention, document.token_count, group_.model().context_length);
+      plan_retrieval(kept_for_retrieval(given.description), document.token_count, group_.model().context_length);
   given.chunks.assign(protocol::chunk_count(document.token_count), {});
   given.prefix_keys = document.prefixes.keys(given.parameters);
   given.status = ContextStatus::in_progress;

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/planner.h"
 #include "coordinator/spool.h"
 #include "protocol/messages.h"
 
@@ -79,6 +80,7 @@ struct ContextEstimate {
   std::uint64_t tokens = 0;
   protocol::RetrievalParameters retrieval;
   std::uint64_t disk_bytes = 0;             // of its keys, values and landmarks
+  std::uint64_t landmark_bytes = 0;         // of these
   std::uint64_t window_savings = 0;         // what they would take more if no layer slid
   std::uint64_t disk_bytes_free = 0;        // on all volumes that are held
   std::optional<double> seconds;            // to compute it; nullopt: nothing was computed yet to judge by
@@ -103,7 +105,7 @@ class Contexts {
   virtual std::vector<ContextView> list(std::optional<ContextId> after, std::size_t limit) const = 0;
 
   // Throws Error{unavailable} until a worker group has said what its model is.
-  virtual ContextEstimate estimate(std::uint64_t tokens, protocol::AttentionMode asked) const = 0;
+  virtual ContextEstimate estimate(std::uint64_t tokens, const KeptForRetrieval& asked) const = 0;
 
   virtual ContextView cancel(ContextId id) = 0;  // throws Error{not_found}; a finished one is returned as it is
   // It never expires, whatever was said before. Durable when `done` is called with the view (or {not_found}).

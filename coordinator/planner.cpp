@@ -1,7 +1,10 @@
 #include "coordinator/planner.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
+#include "protocol/methods.h"
 #include "protocol/token_range.h"
 
 namespace rotulus::coordinator {
@@ -15,8 +18,9 @@ using protocol::RetrievalParameters;
 // Keys, headers, manifests and RocksDB's own files come on top of the KV: a 32nd, and some fixed space for the WAL.
 constexpr std::uint64_t kOverheadShare = 32;
 constexpr std::uint64_t kFixedOverheadBytes = 16u << 20;
-// Sketches and page means take a tenth of what f16 keys and values take.
-constexpr std::uint64_t kLandmarkShare = 10;
+// Sketches and page means take a tenth of what f16 keys and values take, bounds a sixteenth.
+constexpr std::uint64_t kSketchShare = 10;
+constexpr std::uint64_t kBoundsShare = 16;
 constexpr std::uint64_t kMaxContextLocalTokens = 2048;
 
 std::uint32_t as_max_tokens(std::uint64_t tokens) {
@@ -25,8 +29,23 @@ std::uint32_t as_max_tokens(std::uint64_t tokens) {
 
 // The way out of a prompt that is too long for exact attention.
 std::string_view other_attention(const AnswerSize& size) {
-  return size.has_landmarks ? "; ask with the attention mode \"auto\" or \"retrieval\""
-                            : "; a context created with the attention mode \"retrieval\" can be asked all the same";
+  return size.landmarks != 0 ? "; ask with the attention mode \"auto\" or \"retrieval\""
+                             : "; a context created with the attention mode \"retrieval\" can be asked all the same";
+}
+
+Error other_landmark(const AnswerSize& size) {
+  const auto wanted = protocol::kLandmarkWords[static_cast<std::size_t>(size.attention.landmark)];
+  std::vector<std::string_view> ways_out;
+  for (std::size_t i = 0; i < std::size(protocol::kLandmarkWords); ++i) {
+    const auto landmark = static_cast<protocol::PageLandmark>(i);
+    if (protocol::landmark_of(landmark, size.landmarks)) ways_out.push_back(protocol::kLandmarkWords[i]);
+  }
+  return Error(
+      ErrorCode::invalid_argument,
+      fmt::format("landmark is \"{}\", which the context does not keep: ask with \"{}\", or create the context "
+                  "again with \"landmarks\": [\"sketch\", \"mean\"]",
+                  wanted, fmt::join(ways_out, "\" or \"")),
+      "landmark");
 }
 
 std::variant<AnswerPlan, Error> plan_exact(const AnswerSize& size) {
@@ -52,12 +71,13 @@ std::variant<AnswerPlan, Error> plan_exact(const AnswerSize& size) {
 
 std::variant<AnswerPlan, Error> plan_by_retrieval(const AnswerSize& size) {
   const std::uint64_t local = size.attention.local_tokens;
-  if (!size.has_landmarks) {
+  if (size.landmarks == 0) {
     return Error(ErrorCode::conflict,
                  "the context keeps no landmarks, which retrieval needs: create it again with the attention mode "
                  "\"retrieval\", or ask it with \"exact\"",
                  "attention");
   }
+  if (!protocol::landmark_of(size.attention.landmark, size.landmarks)) return other_landmark(size);
   if (local > size.window / 2) {
     return Error(
         ErrorCode::invalid_argument,
@@ -97,19 +117,24 @@ std::uint64_t longest_exact_document(std::uint64_t window) {
   return std::max<std::uint64_t>(window, 1) - 1;
 }
 
-RetrievalParameters plan_retrieval(AttentionMode asked, std::uint64_t tokens, std::uint64_t window) {
+RetrievalParameters plan_retrieval(const KeptForRetrieval& asked, std::uint64_t tokens, std::uint64_t window) {
   const bool fits = tokens <= longest_exact_document(window);
-  if (asked == AttentionMode::exact || (asked == AttentionMode::automatic && fits)) return {};
+  if (asked.mode == AttentionMode::exact || (asked.mode == AttentionMode::automatic && fits)) return {};
   const std::uint64_t local = std::min(window / 4, kMaxContextLocalTokens) / protocol::kBlockTokens;
   return {.landmark_version = protocol::kLandmarkVersion,
           .exact_tokens = static_cast<std::uint32_t>(window),
-          .local_tokens = static_cast<std::uint32_t>(std::max<std::uint64_t>(local, 1) * protocol::kBlockTokens)};
+          .local_tokens = static_cast<std::uint32_t>(std::max<std::uint64_t>(local, 1) * protocol::kBlockTokens),
+          .landmarks = asked.landmarks};
 }
 
 StoredBytes stored_bytes(std::uint64_t tokens, const protocol::KvCost& kv, const RetrievalParameters& retrieval) {
   const protocol::KvBytes bytes = protocol::kv_bytes(tokens, kv);
-  const std::uint64_t landmarks = retrieval.landmark_version == 0 ? 0 : bytes.full / kLandmarkShare;
-  return {.total = bytes.kept() + landmarks, .saved = bytes.saved};
+  std::uint64_t landmarks = 0;
+  if (retrieval.landmark_version != 0) {
+    if ((retrieval.landmarks & protocol::kKeepsSketches) != 0) landmarks += bytes.full / kSketchShare;
+    if ((retrieval.landmarks & protocol::kKeepsBounds) != 0) landmarks += bytes.full / kBoundsShare;
+  }
+  return {.total = bytes.kept() + landmarks, .landmarks = landmarks, .saved = bytes.saved};
 }
 
 std::optional<Error> check_window(std::uint64_t tokens, bool is_counted, std::uint64_t window) {
@@ -139,9 +164,9 @@ std::optional<Error> check_disk(std::span<const protocol::ObjectRecord> chunks, 
                   (usable - usable / (kOverheadShare + 1)) / token_bytes));
 }
 
-std::optional<Error> check_document(AttentionMode asked, std::uint64_t tokens, bool is_counted,
+std::optional<Error> check_document(const KeptForRetrieval& asked, std::uint64_t tokens, bool is_counted,
                                     const Capacity& capacity) {
-  if (asked == AttentionMode::exact) {
+  if (asked.mode == AttentionMode::exact) {
     if (const auto too_long = check_window(tokens, is_counted, capacity.window)) return too_long;
   }
   return check_disk({}, tokens, plan_retrieval(asked, tokens, capacity.window), capacity);
@@ -166,7 +191,7 @@ std::variant<AnswerPlan, Error> plan_answer(const AnswerSize& size) {
   if (size.attention.mode == AttentionMode::retrieval) return plan_by_retrieval(size);
   const auto exact = plan_exact(size);
   const bool is_planned = std::holds_alternative<AnswerPlan>(exact);
-  if (is_planned || size.attention.mode == AttentionMode::exact || !size.has_landmarks) return exact;
+  if (is_planned || size.attention.mode == AttentionMode::exact || size.landmarks == 0) return exact;
   return plan_by_retrieval(size);
 }
 
@@ -176,7 +201,7 @@ std::variant<PromptPlan, Error> plan_prompt(const PromptSize& size) {
     answer.max_tokens = size.max_tokens;
     answer.window = size.window;
     answer.layers = size.layers;
-    answer.has_landmarks = true;  // it is ours to give
+    answer.landmarks = protocol::kDefaultLandmarks;  // ours to give
     answer.attention = size.attention;
     answer.attention.mode = mode;
     const auto planned = plan_answer(answer);

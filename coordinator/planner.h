@@ -21,13 +21,18 @@ struct Capacity {
 std::uint64_t longest_exact_document(std::uint64_t window);
 
 // What a context of `tokens` tokens keeps: landmarks where retrieval is asked for by name, or where it is left to us
-// (automatic) and the document with one token of an answer is longer than the window.
-protocol::RetrievalParameters plan_retrieval(protocol::AttentionMode asked, std::uint64_t tokens, std::uint64_t window);
+// (automatic) and the document with one token of an answer is longer than the window; of the kinds asked for.
+struct KeptForRetrieval {
+  protocol::AttentionMode mode = protocol::AttentionMode::automatic;
+  protocol::LandmarkKinds landmarks = protocol::kDefaultLandmarks;
+};
+protocol::RetrievalParameters plan_retrieval(const KeptForRetrieval& asked, std::uint64_t tokens, std::uint64_t window);
 
 // On disk, of a context that keeps what `retrieval` says: landmarks of the layers that see all of it.
 struct StoredBytes {
   std::uint64_t total = 0;
-  std::uint64_t saved = 0;  // what it would take more if sliding layers kept every token
+  std::uint64_t landmarks = 0;  // of these
+  std::uint64_t saved = 0;      // what it would take more if sliding layers kept every token
 };
 StoredBytes stored_bytes(std::uint64_t tokens, const protocol::KvCost& kv,
                          const protocol::RetrievalParameters& retrieval);
@@ -41,7 +46,7 @@ std::optional<protocol::Error> check_disk(std::span<const protocol::ObjectRecord
                                           const protocol::RetrievalParameters& retrieval, const Capacity& capacity);
 
 // Both, for a document of which `tokens` are counted so far.
-std::optional<protocol::Error> check_document(protocol::AttentionMode asked, std::uint64_t tokens, bool is_counted,
+std::optional<protocol::Error> check_document(const KeptForRetrieval& asked, std::uint64_t tokens, bool is_counted,
                                               const Capacity& capacity);
 
 // Chunks are computed in document order: each attends over all before it.
@@ -54,7 +59,7 @@ struct AnswerSize {
   std::optional<std::uint32_t> max_tokens;  // absent: what is left
   std::uint64_t window = 0;                 // of the model
   std::uint32_t layers = 0;                 // of the model
-  bool has_landmarks = false;               // of the context
+  protocol::LandmarkKinds landmarks = 0;    // of the context; 0: it keeps none
   protocol::AttentionSpec attention;
 };
 struct AnswerPlan {
@@ -64,8 +69,9 @@ struct AnswerPlan {
 };
 // Exact where context, question and answer fit the window together, else retrieval where the context has landmarks:
 // then question, answer, local window and kRetrievalMargin must fit it, so that no distance beyond it is ever shown.
-// {context_length_exceeded} with the numbers, {conflict} where landmarks are missing, {invalid_argument} for a local
-// window of more than half the model's and for layers that it does not have. Nothing is truncated.
+// {context_length_exceeded} with the numbers, {conflict} where landmarks are missing, {invalid_argument} for a landmark
+// that is not kept, a local window of more than half the model's and layers that it does not have. Nothing is
+// truncated.
 std::variant<AnswerPlan, protocol::Error> plan_answer(const AnswerSize& size);
 
 // The first block, and the block behind which all that is retrieved is shown.

@@ -294,7 +294,8 @@ std::optional<Error> QueryService::plan_question(Running& query) {
   if (!view) return contexts_.usability(id).error;
   query.context_tokens = view->description.token_count;
   AnswerSize size = answer_size(query);
-  size.has_landmarks = view->parameters.retrieval.landmark_version != 0;
+  const protocol::RetrievalParameters& kept = view->parameters.retrieval;
+  size.landmarks = kept.landmark_version != 0 ? kept.landmarks : 0;
   const auto planned = plan_answer(size);
   if (const auto* error = std::get_if<Error>(&planned)) return *error;
   query.plan = std::get<AnswerPlan>(planned);

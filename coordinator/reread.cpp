@@ -78,7 +78,7 @@ std::variant<RereadPlan, Error> plan_reread(const AnswerSize& size, std::uint64_
 
   AnswerSize again = size;
   again.context_tokens = excerpts.tokens();
-  again.has_landmarks = false;
+  again.landmarks = 0;
   again.attention.mode = protocol::AttentionMode::exact;
   const auto planned = plan_answer(again);
   if (const auto* error = std::get_if<Error>(&planned)) return *error;

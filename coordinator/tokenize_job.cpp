@@ -59,7 +59,7 @@ void TokenizeJob::Run::begin() {
                         "input_ids"));
     }
     const std::uint64_t tokens = input.document.bytes / sizeof(TokenId);
-    if (const auto error = check_document(input.attention, tokens, true, input.capacity)) return fail(*error);
+    if (const auto error = check_document(input.kept, tokens, true, input.capacity)) return fail(*error);
   }
   read_piece();
 }
@@ -103,7 +103,7 @@ void TokenizeJob::Run::take_ids(const std::vector<TokenId>& found, bool is_last)
   ids.insert(ids.end(), found.begin(), found.end());
   prefixes.append(found);
   const bool is_counted = is_given && is_last;
-  if (const auto error = check_document(input.attention, token_count, is_counted, input.capacity)) return fail(*error);
+  if (const auto error = check_document(input.kept, token_count, is_counted, input.capacity)) return fail(*error);
   if (!is_last) return;
   if (ids.size() > kTokenIdsPerPiece) return store_pieces();
   go_on();

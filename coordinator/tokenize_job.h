@@ -32,7 +32,7 @@ class TokenizeJob final {
     SpooledDocument document;
     protocol::Frame frame = protocol::Frame::raw;
     std::optional<std::string> system;
-    protocol::AttentionMode attention = protocol::AttentionMode::automatic;
+    KeptForRetrieval kept;
     Capacity capacity;
     std::uint32_t vocabulary = 0;
   };

@@ -121,10 +121,11 @@ struct MergeTask {
 //
 //   sketch   score(i, p) = max over the 16 tokens t of page p of  scale * <q_i, key~_t>
 //   mean     score(i, p) = scale * <q_i, mean_p>
-//   bounds   score(i, p) = scale * sum over channels c of max(q_ic low_pc, q_ic high_pc), low and high being the least
-//            and greatest of the page's 16 sketched keys     (Quest, Tang et al. 2024, whose bounds are of true keys)
+//   bounds   score(i, p) = scale * sum over channels c of max(q_ic low_pc, q_ic high_pc), low and high being the page's
+//            bounds (Quest, Tang et al. 2024)
+//   sketched_bounds   likewise, low and high being the least and greatest of the page's 16 sketched keys
 //   lse(i, run) = ln sum over the pages p of the run of exp(score(i, p))
-enum class Landmark : std::uint8_t { sketch, mean, bounds };
+enum class Landmark : std::uint8_t { sketch, mean, bounds, sketched_bounds };
 struct PageRun {
   std::uint32_t first_block = 0;  // index into ScoreTask::landmarks
   std::uint32_t block_count = 0;
@@ -137,10 +138,30 @@ struct ScoreTask {
   Landmark landmark = Landmark::sketch;
   std::size_t rows = 0;
   const float* queries = nullptr;               // [rows, query_heads, head_dim], not rotated
-  std::span<const std::byte* const> landmarks;  // of complete blocks, landmark_block_bytes each
+  std::span<const std::byte* const> landmarks;  // of complete blocks, landmark_block_bytes or bounds_block_bytes each
   std::span<const PageRun> runs;                // e.g. one for each lane
   float* scores = nullptr;                      // [query_heads, rows, 8 * blocks]
   float* lse = nullptr;                         // [runs, query_heads, rows]
+};
+
+// The most that pages can weigh in the softmax of one row, from the bounds of their keys:
+//
+//   most(h, p) >= ln sum over the 16 tokens t of page p of exp(score(h, t)),  score as AttendTask has it
+//
+// A key is bounded as it is before it turns with its position, so the query turns back instead, for each token of a
+// page by itself: with q_t = rope(q, distance - t), exp(scale * sum over c of max(q_tc low_pc, q_tc high_pc)) is what a
+// token weighs at most. What float32 may round off on either side is added.
+struct BoundTask {
+  std::uint32_t kv_heads = 0;
+  std::uint32_t query_heads = 0;
+  std::uint32_t head_dim = 0;
+  Rope rope;
+  float scale = 0;
+  float soft_cap = 0;                        // as AttendTask
+  const float* query = nullptr;              // [query_heads, head_dim], not rotated
+  std::span<const std::byte* const> bounds;  // of complete blocks, bounds_block_bytes each
+  std::span<const std::int64_t> distances;   // [blocks], of the row from the block's first token, as that is shown
+  float* most = nullptr;                     // [query_heads, 8 * blocks]
 };
 
 // The vote of a page for a KV head: over the rows and the query heads that share it, the maximum or ln sum exp of
@@ -218,10 +239,12 @@ class Backend {
   // + w_b), lse = m + ln(w_a + w_b), the lower lanes on side a.
   virtual void merge(Stream&, const MergeTask& task) = 0;
 
-  // Writes the landmarks of a complete block, whose first token stands at `first_position`, from its stored keys.
+  // Writes the landmarks and the bounds, each where it is not null, of a complete block, whose first token stands at
+  // `first_position`, from its stored keys.
   virtual void summarize(Stream&, const KvFormat& format, const Rope& rope, std::int64_t first_position,
-                         const std::byte* block, std::byte* landmarks) = 0;
+                         const std::byte* block, std::byte* landmarks, std::byte* bounds) = 0;
   virtual void score(Stream&, const ScoreTask& task) = 0;
+  virtual void bound(Stream&, const BoundTask& task) = 0;
   // The lse of merge() alone, of `count` sums for each node: parts[n][count] over nodes[n], up to the root.
   virtual void merge_sums(Stream&, std::size_t count, std::span<const LaneSpan> nodes,
                           std::span<const float* const> parts, float* into) = 0;

@@ -39,4 +39,10 @@ void check(const AttentionSpec& spec) {
   }
 }
 
+std::optional<PageLandmark> landmark_of(PageLandmark wanted, LandmarkKinds kept) {
+  if (wanted == PageLandmark::bounds && (kept & kKeepsBounds) != 0) return wanted;
+  if ((kept & kKeepsSketches) == 0) return std::nullopt;
+  return wanted == PageLandmark::bounds ? PageLandmark::sketched_bounds : wanted;
+}
+
 }  // namespace rotulus::protocol

@@ -21,7 +21,12 @@ namespace rotulus::protocol {
 
 // On the wire by number: append only.
 enum class AttentionMode : std::uint8_t { automatic = 0, exact = 1, retrieval = 2 };
-enum class PageLandmark : std::uint8_t { sketch = 0, mean = 1, bounds = 2 };
+enum class PageLandmark : std::uint8_t {
+  sketch = 0,
+  mean = 1,
+  bounds = 2,  // of the keys, where the context keeps these, else as sketched_bounds
+  sketched_bounds = 3,
+};
 enum class PageVote : std::uint8_t { maximum = 0, sum = 1 };
 enum class VoteScope : std::uint8_t { kv_head = 0, layer = 1 };
 enum class SelectionUnit : std::uint8_t { page = 0, block = 1 };
@@ -31,6 +36,15 @@ enum class PositionPolicy : std::uint8_t {
   compacted = 2,       // far blocks one behind the other, in order, up to the window
   clamped = 3,         // where it stands, at most as far as the model's window reaches
 };
+
+// What a context keeps to stand in for its keys: a set of bits, append only, in records too. A sketch says how keys
+// differ from the mean of their page, so the two are kept together.
+using LandmarkKinds = std::uint32_t;
+inline constexpr LandmarkKinds kKeepsSketches = 1;
+inline constexpr LandmarkKinds kKeepsMeans = 2;
+inline constexpr LandmarkKinds kKeepsBounds = 4;
+inline constexpr LandmarkKinds kDefaultLandmarks = kKeepsSketches | kKeepsMeans;
+inline constexpr LandmarkKinds kKnownLandmarks = kDefaultLandmarks | kKeepsBounds;
 
 struct AttentionSpec {
   AttentionMode mode = AttentionMode::automatic;  // automatic: exact where context and answer fit the window together
@@ -59,6 +73,8 @@ struct AttentionSpec {
 
 // Throws Error{invalid_argument} naming the field that is out of range, its value and what it may be.
 void check(const AttentionSpec& spec);
+// What pages are scored by where `wanted` is asked for and `kept` is kept; nothing where that does not do.
+std::optional<PageLandmark> landmark_of(PageLandmark wanted, LandmarkKinds kept);
 
 // A run of pages, and the largest softmax mass that any head gave one of them.
 struct Evidence {
@@ -75,6 +91,9 @@ struct MissedMass {
   bool is_audited = false;  // the truth is known:
   float true_mean = 0;
   float true_worst = 0;
+  bool is_bounded = false;  // what no truth is above is known:
+  float bound_mean = 0;
+  float bound_worst = 0;
   bool operator==(const MissedMass&) const = default;
 };
 
@@ -88,6 +107,7 @@ struct AttentionReport {
   std::vector<Evidence> evidence;  // best first, at most limits.h kMaxEvidence
   std::uint64_t blocks_read = 0;   // by the question's last row, of the layers that select or could
   std::optional<MissedMass> missed_mass;
+  PageLandmark landmark = PageLandmark::sketch;  // under retrieval: what pages were scored by
   bool operator==(const AttentionReport&) const = default;
 };
 

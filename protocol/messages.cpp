@@ -15,6 +15,7 @@ std::optional<std::string> find_conflict(const ContextParameters& stored, const 
   if (stored.format_version != running.format_version) return "format_version";
   const std::uint32_t landmarks = stored.retrieval.landmark_version;
   if (landmarks != 0 && landmarks != kLandmarkVersion) return "landmark_version";
+  if (landmarks != 0 && (stored.retrieval.landmarks & ~kKnownLandmarks) != 0) return "landmarks";
   return std::nullopt;
 }
 

@@ -35,6 +35,7 @@ struct RetrievalParameters {
   std::uint32_t landmark_version = 0;  // 0: no landmarks are kept, every row attends exactly
   std::uint32_t exact_tokens = 0;      // rows at positions below attend to everything before them
   std::uint32_t local_tokens = 0;      // later rows: sinks (the first block) and this window, a multiple of 128
+  LandmarkKinds landmarks = kDefaultLandmarks;  // what is kept, where any is
   bool operator==(const RetrievalParameters&) const = default;
 };
 
@@ -54,7 +55,7 @@ struct ContextParameters {
 };
 
 // The name of the first field in which `stored` cannot be used by `running`; numerics_id does not count, and of
-// `retrieval` only a landmark_version that is neither 0 nor kLandmarkVersion.
+// `retrieval` only a landmark_version that is neither 0 nor kLandmarkVersion, and landmarks of an unknown kind.
 std::optional<std::string> find_conflict(const ContextParameters& stored, const ContextParameters& running);
 
 enum class Frame : std::uint8_t { chat = 0, raw = 1 };
@@ -72,6 +73,7 @@ struct ContextDescription {
   // Asked for at its creation; what came of it are ContextParameters::retrieval. automatic: retrieval beyond the
   // window.
   AttentionMode attention = AttentionMode::automatic;
+  LandmarkKinds landmarks = kDefaultLandmarks;  // likewise: to be kept, where any are
   ContextId version_of;  // made by appending to that context, whose id it goes by once it is complete; 0: to none
   bool operator==(const ContextDescription&) const = default;
 };

@@ -105,7 +105,8 @@ void RankEngine::apply_changes(const StepPlan& plan) {
     if (plan_answer.context && (spec.mode == protocol::AttentionMode::retrieval || spec.wants_provenance)) {
       const PlanContext& context = contexts_.at(plan_answer.context);
       const std::uint32_t window = config_.window ? config_.window : model_.hyperparameters.context_length;
-      answer->retrieval = std::make_unique<Retrieval>(group_, spec, context.chunks, context.token_count, window);
+      answer->retrieval = std::make_unique<Retrieval>(group_, spec, context.chunks, context.token_count,
+                                                      context.kept.landmarks, window);
     }
     answers_[plan_answer.request] = std::move(answer);
   }
@@ -201,6 +202,7 @@ void RankEngine::report_attention(const StepPlan& plan, StepReport& report) {
     if (!item.ends_question || answer.plan.home != rank() || !answer.plan.context) continue;
     protocol::AttentionReport said;
     said.mode = answer.plan.attention.mode;
+    said.landmark = answer.plan.attention.landmark;
     said.context_tokens = said.attended_tokens = contexts_.at(answer.plan.context).token_count;
     for (std::uint32_t layer = 0; layer < group_.model.layers; ++layer) {
       if (group_.model.attention_of(layer).window == 0) {

@@ -225,6 +225,11 @@ std::optional<protocol::Error> Scheduler::choose_attention(const Context* contex
       return protocol::Error(ErrorCode::conflict,
                              "the context keeps no landmarks; submit it again with attention.mode retrieval");
     }
+    const auto landmark = protocol::landmark_of(spec.landmark, context->opened.parameters.retrieval.landmarks);
+    if (!landmark) {
+      return protocol::Error(ErrorCode::invalid_argument, "the context does not keep this landmark", "landmark");
+    }
+    spec.landmark = *landmark;
     // Sinks and pages are shown in the 128 positions before the window, which begins on a block.
     const std::uint64_t reach = tail + spec.local_tokens + 2 * protocol::kBlockTokens;
     if (!fits && reach > config_.context_length) {
@@ -241,6 +246,7 @@ std::optional<protocol::Error> Scheduler::choose_attention(const Context* contex
   answer.has_second_pass = selects && spec.second_pass;
   answer.takes_votes = context && (answer.has_second_pass || spec.wants_provenance);
   answer.report.mode = spec.mode;
+  answer.report.landmark = spec.landmark;
   answer.report.context_tokens = answer.report.attended_tokens = answer.first_position;
   return std::nullopt;
 }

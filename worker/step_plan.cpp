@@ -82,6 +82,7 @@ void visit(Archive& archive, PlanContext& context) {
   archive(context.kept.landmark_version);
   archive(context.kept.exact_tokens);
   archive(context.kept.local_tokens);
+  archive(context.kept.landmarks);
   visit(archive, context.chunks);
 }
 template <typename Archive>
@@ -189,6 +190,9 @@ void visit(Archive& archive, protocol::MissedMass& missed) {
   archive(missed.is_audited);
   archive(missed.true_mean);
   archive(missed.true_worst);
+  archive(missed.is_bounded);
+  archive(missed.bound_mean);
+  archive(missed.bound_worst);
 }
 
 template <typename Archive>
@@ -201,6 +205,7 @@ void visit(Archive& archive, StepAttentionReport& said) {
   archive(said.report.second_pass);
   visit(archive, said.report.evidence);
   archive(said.report.blocks_read);
+  archive(said.report.landmark);
   bool is_measured = said.report.missed_mass.has_value();
   archive(is_measured);
   if (is_measured)

@@ -49,6 +49,7 @@ std::string document_fields(const DocumentOptions& options) {
   std::string fields = "frame=" + percent_encode(options.frame);
   if (options.system) fields += "&system=" + percent_encode(*options.system);
   if (options.attention != "auto") fields += "&attention=" + percent_encode(options.attention);
+  if (!options.landmarks.empty()) fields += "&landmarks=" + percent_encode(options.landmarks);
   return fields;
 }
 

@@ -24,6 +24,10 @@ std::string describe_attention(const json::object& attention) {
                      describe_count(count_of(attention, "local_tokens")));
 }
 
+std::string describe_landmarks(std::uint64_t bytes) {
+  return bytes == 0 ? "" : fmt::format("; landmarks {}", describe_bytes(bytes));
+}
+
 std::string describe_savings(std::uint64_t bytes) {
   return bytes == 0 ? "" : fmt::format("; {} less than without sliding windows", describe_bytes(bytes));
 }
@@ -39,7 +43,8 @@ std::string describe_estimate(const json::object& estimate) {
   };
   return format_table({{"tokens", describe_count(count_of(estimate, "tokens"))},
                        {"attention", describe_attention(object_of(estimate, "attention"))},
-                       {"disk", of("disk") + " free" + describe_savings(count_of(bytes, "saved_by_windows"))},
+                       {"disk", of("disk") + " free" + describe_landmarks(count_of(bytes, "landmarks")) +
+                                    describe_savings(count_of(bytes, "saved_by_windows"))},
                        {"memory", of("ram")},
                        {"time", is_known ? "about " + describe_age(std::chrono::seconds(number_of(estimate, "seconds")))
                                          : "not known before something was computed"},

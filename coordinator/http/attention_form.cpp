@@ -122,6 +122,35 @@ AttentionMode read_context_attention(FieldValue value) {
   return mode;
 }
 
+protocol::LandmarkKinds read_landmark_kinds(FieldValue value) {
+  const auto refuse = [&]() {
+    value.refuse(fmt::format("an array of \"{}\", where \"sketch\" and \"mean\" are kept together or not at all",
+                             fmt::join(protocol::kLandmarkKindWords, "\", \"")));
+  };
+  protocol::LandmarkKinds kinds = 0;
+  const auto add = [&](std::string_view word) {
+    const auto* found =
+        std::find(std::begin(protocol::kLandmarkKindWords), std::end(protocol::kLandmarkKindWords), word);
+    if (found == std::end(protocol::kLandmarkKindWords)) refuse();
+    kinds |= 1u << (found - std::begin(protocol::kLandmarkKindWords));
+  };
+  if (const auto* text = value.json().get_if<std::string>()) {
+    for (std::size_t begin = 0; begin <= text->size();) {
+      const std::size_t end = std::min(text->find(',', begin), text->size());
+      add(std::string_view(*text).substr(begin, end - begin));
+      begin = end + 1;
+    }
+  } else if (const auto* array = value.json().get_if<JsonValue::Array>()) {
+    for (const JsonValue& element : *array) {
+      const auto* word = element.get_if<std::string>();
+      add(word ? *word : "");
+    }
+  }
+  const protocol::LandmarkKinds pair = kinds & protocol::kDefaultLandmarks;
+  if (kinds == 0 || (pair != 0 && pair != protocol::kDefaultLandmarks)) refuse();
+  return kinds;
+}
+
 void read_answer_attention(FieldValue value, AnswerAttention& attention) {
   if (value.json().get_if<std::string>()) return set_mode(value, attention);
   JsonValue::Object members = value.object();
@@ -133,6 +162,12 @@ void read_answer_attention(FieldValue value, AnswerAttention& attention) {
 
 void write_retrieval(JsonWriter& json, std::string_view mode, const protocol::RetrievalParameters& retrieval) {
   json.begin_object().field("mode", mode).field("landmark_version", retrieval.landmark_version);
+  json.key("landmarks").begin_array();
+  for (std::size_t kind = 0; kind < std::size(protocol::kLandmarkKindWords); ++kind) {
+    const bool is_kept = retrieval.landmark_version != 0 && (retrieval.landmarks >> kind & 1u) != 0;
+    if (is_kept) json.value(protocol::kLandmarkKindWords[kind]);
+  }
+  json.end_array();
   json.field("exact_tokens", retrieval.exact_tokens).field("local_tokens", retrieval.local_tokens).end_object();
 }
 
@@ -144,10 +179,14 @@ void write_report(JsonWriter& json, const protocol::AttentionReport& report, con
   json.begin_object().field("mode", to_string(report.mode));
   json.field("context_tokens", report.context_tokens).field("attended_tokens", report.attended_tokens);
   json.field("blocks_read", report.blocks_read);
+  if (report.mode == AttentionMode::retrieval) {
+    json.field("landmark", protocol::kLandmarkWords[static_cast<std::size_t>(report.landmark)]);
+  }
   json.field("second_pass", report.second_pass).field("pinned_pages", report.pinned_pages);
   if (const auto& missed = report.missed_mass) {
     json.key("missed_mass").begin_object().field("mean", missed->mean).field("worst", missed->worst);
     if (missed->is_audited) json.field("true_mean", missed->true_mean).field("true_worst", missed->true_worst);
+    if (missed->is_bounded) json.field("bound_mean", missed->bound_mean).field("bound_worst", missed->bound_worst);
     json.end_object();
   }
   if (reread) {

@@ -14,6 +14,8 @@ std::string_view to_string(protocol::AttentionMode mode);  // "auto", "exact", "
 
 // Each is an object, or the mode alone. Both throw Error{invalid_argument} naming field, value and range.
 protocol::AttentionMode read_context_attention(FieldValue value);
+// An array of kinds, or their names in a string with commas between them. Throws likewise.
+protocol::LandmarkKinds read_landmark_kinds(FieldValue value);
 
 struct AnswerAttention {
   protocol::AttentionSpec spec;
@@ -23,13 +25,14 @@ struct AnswerAttention {
 // What is not given stays as it is, or is the method's where one is named.
 void read_answer_attention(FieldValue value, AnswerAttention& attention);
 
-// {"mode", "landmark_version", "exact_tokens", "local_tokens"}.
+// {"mode", "landmark_version", "landmarks", "exact_tokens", "local_tokens"}.
 void write_retrieval(JsonWriter& json, std::string_view mode, const protocol::RetrievalParameters& retrieval);
 std::string_view mode_of(const protocol::RetrievalParameters& retrieval);  // of a context whose tokens are counted
 
 // {"mode", "context_tokens", "attended_tokens", "blocks_read", "second_pass", "pinned_pages"}, and where it is known
-// "missed_mass": {"mean", "worst"}, audited also "true_mean", "true_worst"; where it was asked for
-// "reread": {"token_ranges", "computed_tokens"}, of the context, no range where it was attended exactly.
+// "missed_mass": {"mean", "worst"}, audited also "true_mean", "true_worst", by bounds also "bound_mean", "bound_worst";
+// under retrieval "landmark"; where it was asked for "reread": {"token_ranges", "computed_tokens"}, of the context, no
+// range where it was attended exactly.
 void write_report(JsonWriter& json, const protocol::AttentionReport& report,
                   const std::optional<Reread>& reread = std::nullopt);
 // [{"token_range", "mass", "text"}], best first.

@@ -95,6 +95,7 @@ ContextFields context_fields() {
        [](FieldValue v, ContextForm& f) { f.description.display_name = v.text(protocol::kMaxDisplayNameBytes); }},
       {"metadata", read_metadata},
       {"attention", [](FieldValue v, ContextForm& f) { f.description.attention = read_context_attention(v); }},
+      {"landmarks", [](FieldValue v, ContextForm& f) { f.description.landmarks = read_landmark_kinds(v); }},
       {"model", [](FieldValue v, ContextForm&) { v.text(); }},  // one model is served, under any name
       {"ttl", read_ttl},
   };
@@ -134,7 +135,8 @@ ContextForm read_context_query(std::string_view query, const ContextFields& fiel
       refuse_field(member.key, fmt::format("`{}` is the body itself in a request of this Content-Type.", member.key));
     }
     const std::string text = *member.value.get_if<std::string>();
-    const bool is_json = member.key == "metadata" || (member.key == "attention" && text.starts_with('{'));
+    const bool is_json = member.key == "metadata" || (member.key == "attention" && text.starts_with('{')) ||
+                         (member.key == "landmarks" && text.starts_with('['));
     if (is_json) member.value = parse_json(text);
   }
   ContextForm form;

@@ -65,7 +65,7 @@ class TokenCount final {
 
 struct CountedDocument {
   std::uint64_t tokens = 0;
-  protocol::AttentionMode attention = protocol::AttentionMode::automatic;
+  KeptForRetrieval kept;
 };
 
 ContextFields estimate_fields() {
@@ -78,7 +78,7 @@ ContextFields estimate_fields() {
 
 awaitable<CountedDocument> count_json(const Backends& backends, Exchange& exchange) {
   const ContextForm form = co_await read_context_json(exchange, estimate_fields());
-  CountedDocument document{.attention = form.description.attention};
+  CountedDocument document{.kept = {form.description.attention, form.description.landmarks}};
   if (form.text.has_value() + form.input_ids.has_value() + form.token_count.has_value() != 1) {
     refuse_field("text", "Give the document as exactly one of `text`, `input_ids` and `tokens`, which is their count.");
   }
@@ -100,7 +100,7 @@ awaitable<CountedDocument> count_json(const Backends& backends, Exchange& exchan
 
 awaitable<CountedDocument> count_body(const Backends& backends, Exchange& exchange, bool holds_ids) {
   const ContextForm form = read_context_query(exchange.request().query, context_fields());
-  CountedDocument document{.attention = form.description.attention};
+  CountedDocument document{.kept = {form.description.attention, form.description.landmarks}};
   exchange.limit_body(protocol::kMaxDocumentBytes);
   IdChecker ids(backends.cluster.view().model);
   TokenCount count(backends.cluster, form.description);
@@ -133,6 +133,7 @@ std::string estimate_json(const ContextEstimate& estimate, const ClusterView& cl
   write_retrieval(json, mode_of(estimate.retrieval), estimate.retrieval);
   json.key("bytes").begin_object().field("disk", estimate.disk_bytes);
   json.field("ram", std::min(estimate.disk_bytes, ram_budget));
+  json.field("landmarks", estimate.landmark_bytes);
   json.field("saved_by_windows", estimate.window_savings).end_object();
   json.key("available").begin_object().field("disk", estimate.disk_bytes_free).field("ram", ram_budget).end_object();
   json.key("seconds");
@@ -163,7 +164,7 @@ Handled estimate_context(const Backends& backends, Exchange& exchange) {
   } else {
     document = co_await count_body(backends, exchange, *body == DocumentBody::token_ids);
   }
-  const ContextEstimate estimate = backends.contexts.estimate(document.tokens, document.attention);
+  const ContextEstimate estimate = backends.contexts.estimate(document.tokens, document.kept);
   co_return json_response(estimate_json(estimate, backends.cluster.view()));
 }
 

@@ -168,12 +168,16 @@ void CpuBackend::merge(Stream&, const MergeTask& task) {
 }
 
 void CpuBackend::summarize(Stream&, const KvFormat& format, const Rope& rope, std::int64_t first_position,
-                           const std::byte* block, std::byte* landmarks) {
-  cpu::summarize(machine_, format, rope, first_position, block, landmarks);
+                           const std::byte* block, std::byte* landmarks, std::byte* bounds) {
+  cpu::summarize(machine_, format, rope, first_position, block, landmarks, bounds);
 }
 
 void CpuBackend::score(Stream&, const ScoreTask& task) {
   cpu::score(machine_, task);
+}
+
+void CpuBackend::bound(Stream&, const BoundTask& task) {
+  cpu::bound(machine_, task);
 }
 
 void CpuBackend::merge_sums(Stream&, std::size_t count, std::span<const LaneSpan> nodes,

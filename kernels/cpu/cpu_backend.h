@@ -36,8 +36,9 @@ class CpuBackend final : public Backend {
   void attend(Stream&, const AttendTask& task) override;
   void merge(Stream&, const MergeTask& task) override;
   void summarize(Stream&, const KvFormat& format, const Rope& rope, std::int64_t first_position, const std::byte* block,
-                 std::byte* landmarks) override;
+                 std::byte* landmarks, std::byte* bounds) override;
   void score(Stream&, const ScoreTask& task) override;
+  void bound(Stream&, const BoundTask& task) override;
   void merge_sums(Stream&, std::size_t count, std::span<const LaneSpan> nodes, std::span<const float* const> parts,
                   float* into) override;
   void vote(Stream&, const VoteTask& task) override;

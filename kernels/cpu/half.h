@@ -42,4 +42,15 @@ namespace rotulus::kernels::cpu {
   return static_cast<std::uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
 }
 
+// The least that is not below the value, and the greatest that is not above it.
+[[maybe_unused]] static std::uint16_t f16_above(float value) {
+  const std::uint16_t nearest = float_to_f16(value);
+  if (!(f16_to_float(nearest) < value)) return nearest;
+  if (nearest == 0x8000u) return 1;
+  return static_cast<std::uint16_t>((nearest & 0x8000u) != 0 ? nearest - 1 : nearest + 1);
+}
+[[maybe_unused]] static std::uint16_t f16_below(float value) {
+  return f16_above(-value) ^ 0x8000u;
+}
+
 }  // namespace rotulus::kernels::cpu

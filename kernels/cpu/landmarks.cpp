@@ -57,9 +57,34 @@ void sketch_deviations(std::size_t dim, const float* deviations, std::uint8_t* s
   }
 }
 
+// The bounds of the pages' keys.
+void take_bounds(std::size_t dim, const float* keys, std::uint16_t* lows, std::uint16_t* highs) {
+  for (std::uint32_t page = 0; page < kBlockPages; ++page) {
+    const float* first = keys + page * kPageTokens * dim;
+    for (std::size_t c = 0; c < dim; ++c) {
+      float low = first[c], high = first[c];
+      for (std::uint32_t t = 1; t < kPageTokens; ++t) {
+        low = std::min(low, first[t * dim + c]);
+        high = std::max(high, first[t * dim + c]);
+      }
+      lows[page * dim + c] = f16_below(low);
+      highs[page * dim + c] = f16_above(high);
+    }
+  }
+}
+
 // Bounds meet a query's positive channels and its negative ones apart.
+bool has_two_sides(Landmark landmark) {
+  return landmark == Landmark::bounds || landmark == Landmark::sketched_bounds;
+}
 std::size_t score_depth(const ScoreTask& task) {
-  return std::size_t{task.head_dim} * (task.landmark == Landmark::bounds ? 2 : 1);
+  return std::size_t{task.head_dim} * (has_two_sides(task.landmark) ? 2 : 1);
+}
+void split_sides(std::uint32_t dim, const float* query, float* sides) {
+  for (std::uint32_t c = 0; c < dim; ++c) {
+    sides[c] = std::max(query[c], 0.0f);
+    sides[dim + c] = std::min(query[c], 0.0f);
+  }
 }
 
 // The queries of one KV head's rows, head after head, times the scale: [row_heads][score_depth].
@@ -69,11 +94,10 @@ void take_queries(const ScoreTask& task, std::uint32_t kv_head, float* queries) 
   for (std::uint32_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
     for (std::size_t row = 0; row < task.rows; ++row, queries += score_depth(task)) {
       const float* from = task.queries + (row * task.query_heads + h) * dim;
-      for (std::uint32_t c = 0; c < dim; ++c) {
-        const float value = from[c] * task.scale;
-        queries[c] = task.landmark == Landmark::bounds ? std::max(value, 0.0f) : value;
-        if (task.landmark == Landmark::bounds) queries[dim + c] = std::min(value, 0.0f);
-      }
+      float scaled[kMaxHeadDim];
+      float* to = has_two_sides(task.landmark) ? scaled : queries;
+      for (std::uint32_t c = 0; c < dim; ++c) to[c] = from[c] * task.scale;
+      if (has_two_sides(task.landmark)) split_sides(dim, scaled, queries);
     }
   }
 }
@@ -87,6 +111,15 @@ std::pair<std::uint32_t, std::uint32_t> code_bounds(std::uint32_t word) {
 }
 
 // What the queries are multiplied with: the pages of a block as columns, [score_depth][kPanelColumns].
+void take_bound_columns(std::size_t dim, const BoundsView& bounds, float* columns) {
+  for (std::size_t c = 0; c < dim; ++c) {
+    for (std::size_t page = 0; page < kBlockPages; ++page) {
+      columns[c * kPanelColumns + page] = f16_to_float(bounds.highs[page * dim + c]);
+      columns[(dim + c) * kPanelColumns + page] = f16_to_float(bounds.lows[page * dim + c]);
+    }
+  }
+}
+
 void take_columns(const ScoreTask& task, const LandmarkView& landmarks, float* columns) {
   for (std::size_t c = 0; c < task.head_dim; ++c) {
     const float scale = decode_scale(landmarks.scales[c]);
@@ -108,8 +141,15 @@ void take_columns(const ScoreTask& task, const LandmarkView& landmarks, float* c
 void score_products(Machine& machine, const ScoreTask& task, std::uint32_t head, std::size_t first, std::size_t count,
                     const float* queries, float* scores, float* panel) {
   for (std::size_t i = 0; i < count; ++i) {
-    const std::byte* landmarks = task.landmarks[first + i] + head * landmark_head_bytes(task.head_dim);
-    take_columns(task, view_landmarks(landmarks, task.head_dim), panel + i * kBlockPages);
+    const std::byte* block = task.landmarks[first + i];
+    float* columns = panel + i * kBlockPages;
+    if (task.landmark == Landmark::bounds) {
+      const std::byte* bounds = block + head * bounds_head_bytes(task.head_dim);
+      take_bound_columns(task.head_dim, view_bounds(bounds, task.head_dim), columns);
+    } else {
+      const std::byte* landmarks = block + head * landmark_head_bytes(task.head_dim);
+      take_columns(task, view_landmarks(landmarks, task.head_dim), columns);
+    }
   }
   const std::size_t depth = score_depth(task);
   machine.table.multiply_panel({.x = queries,
@@ -138,6 +178,118 @@ void score_sketches(Machine& machine, const ScoreTask& task, std::uint32_t head,
   }
 }
 
+// -- bounds of what pages weigh ---------------------------------------------------------------------------------
+
+// One KV head of a task, on one thread.
+class BoundOfHead final {
+ public:
+  BoundOfHead(Machine& machine, const BoundTask& task, const std::vector<double>& frequencies, std::uint32_t kv_head,
+              float* scratch)
+      : machine_(machine),
+        task_(task),
+        frequencies_(frequencies),
+        kv_head_(kv_head),
+        group_(task.query_heads / task.kv_heads),
+        queries_(scratch),
+        panel_(queries_ + kBlockTokens * group_ * 2 * task.head_dim),
+        products_(panel_ + 2 * std::size_t{task.head_dim} * kPanelColumns),
+        angles_(products_ + kPageTokens * group_ * kPanelColumns) {}
+
+  static std::size_t scratch_floats(const BoundTask& task, std::size_t pairs) {
+    const std::size_t group = task.query_heads / task.kv_heads;
+    return kBlockTokens * group * 2 * task.head_dim + 2 * std::size_t{task.head_dim} * kPanelColumns +
+           kPageTokens * group * kPanelColumns + 2 * pairs + task.head_dim;
+  }
+
+  // Blocks [first, first + count), at most kPanelColumns of one distance.
+  void bound(std::size_t first, std::size_t count) {
+    turn_queries(task_.distances[first]);
+    for (std::size_t page = 0; page < kBlockPages; ++page) {
+      float norms[kPanelColumns];
+      for (std::size_t i = 0; i < count; ++i) norms[i] = take_column(task_.bounds[first + i], page, panel_ + i);
+      const std::size_t depth = 2 * std::size_t{task_.head_dim};
+      machine_.table.multiply_panel({.x = queries_ + page * kPageTokens * group_ * depth,
+                                     .x_stride = depth,
+                                     .rows = kPageTokens * group_,
+                                     .panel = panel_,
+                                     .depth = depth,
+                                     .y = products_,
+                                     .y_stride = kPanelColumns,
+                                     .columns = count,
+                                     .accumulate = false});
+      for (std::size_t h = 0; h < group_; ++h) {
+        float* most = task_.most + (kv_head_ * group_ + h) * task_.bounds.size() * kBlockPages + page;
+        for (std::size_t i = 0; i < count; ++i) most[(first + i) * kBlockPages] = sum_tokens(h, i, norms[i]);
+      }
+    }
+  }
+
+ private:
+  // [8 pages][16 tokens][group][2 head_dim], times the scale.
+  void turn_queries(std::int64_t distance) {
+    const std::size_t dim = task_.head_dim;
+    const std::size_t pairs = frequencies_.size();
+    float* turned = angles_ + 2 * pairs;
+    const Rotation rotation{.cosines = angles_,
+                            .sines = angles_ + pairs,
+                            .dims = task_.rope.dims,
+                            .head_dim = task_.head_dim,
+                            .neighbours = task_.rope.pairing == RopePairing::neighbours,
+                            .scale = task_.scale};
+    for (std::uint32_t t = 0; t < kBlockTokens; ++t) {
+      machine_.table.rope_table(static_cast<double>(distance - t), frequencies_.data(), pairs, angles_,
+                                angles_ + pairs);
+      for (std::size_t h = 0; h < group_; ++h) {
+        machine_.table.rotate(rotation, task_.query + (kv_head_ * group_ + h) * dim, turned);
+        split_sides(task_.head_dim, turned, queries_ + (t * group_ + h) * 2 * dim);
+      }
+    }
+  }
+
+  // Returns what no key of the page is longer than.
+  float take_column(const std::byte* block, std::size_t page, float* column) const {
+    const std::size_t dim = task_.head_dim;
+    const BoundsView bounds = view_bounds(block + kv_head_ * bounds_head_bytes(task_.head_dim), task_.head_dim);
+    float squares = 0;
+    for (std::size_t c = 0; c < dim; ++c) {
+      const float low = f16_to_float(bounds.lows[page * dim + c]);
+      const float high = f16_to_float(bounds.highs[page * dim + c]);
+      column[c * kPanelColumns] = high;
+      column[(dim + c) * kPanelColumns] = low;
+      squares += std::max(low * low, high * high);
+    }
+    return std::sqrt(squares);
+  }
+
+  // What the page weighs to a head. Each of the two products, with the angles before it, rounds off at most so many
+  // units of the operands' lengths.
+  float sum_tokens(std::size_t h, std::size_t column, float key_norm) const {
+    const float* query = task_.query + (kv_head_ * group_ + h) * task_.head_dim;
+    float squares = 0;
+    for (std::uint32_t c = 0; c < task_.head_dim; ++c) squares += query[c] * query[c];
+    const auto units = static_cast<float>(4 * task_.head_dim + 64);
+    const float rounded = units * 0x1p-24f * task_.scale * std::sqrt(squares) * key_norm;
+    float scores[kPageTokens];
+    for (std::uint32_t t = 0; t < kPageTokens; ++t) {
+      scores[t] = products_[(t * group_ + h) * kPanelColumns + column] + rounded;
+    }
+    if (task_.soft_cap > 0) machine_.table.soft_cap(task_.soft_cap, kPageTokens, scores);
+    return machine_.table.sum_scores(scores, kPageTokens) + kRoundedOfSum;
+  }
+
+  static constexpr float kRoundedOfSum = 0x1p-12f;  // of logarithms, exponentials and the cap, on both sides
+
+  Machine& machine_;
+  const BoundTask& task_;
+  const std::vector<double>& frequencies_;
+  const std::size_t kv_head_;
+  const std::size_t group_;
+  float* queries_;
+  float* panel_;     // [2 head_dim][kPanelColumns]
+  float* products_;  // [16 tokens][group][kPanelColumns]
+  float* angles_;    // cosines, sines; behind them one head
+};
+
 // The value of the tree below `root` for `count` sums at once, in `into`. scratch: 3 * count for each level below.
 void merge_below(const KernelTable& table, std::size_t count, LaneSpan root, std::span<const LaneSpan> nodes,
                  std::span<const float* const> parts, float* into, float* scratch) {
@@ -158,7 +310,7 @@ void merge_below(const KernelTable& table, std::size_t count, LaneSpan root, std
 }  // namespace
 
 void summarize(Machine& machine, const KvFormat& format, const Rope& rope, std::int64_t first_position,
-               const std::byte* block, std::byte* landmarks) {
+               const std::byte* block, std::byte* landmarks, std::byte* bounds) {
   const std::size_t dim = format.head_dim;
   const std::vector<double> frequencies = inverse_frequencies(rope);
   const std::size_t pairs = frequencies.size();
@@ -181,6 +333,11 @@ void summarize(Machine& machine, const KvFormat& format, const Rope& rope, std::
                                angles + pairs);
       machine.table.rotate(back, key, key);
     }
+    if (bounds) {
+      const BoundsView view = view_bounds(bounds + head * bounds_head_bytes(format.head_dim), format.head_dim);
+      take_bounds(dim, keys, const_cast<std::uint16_t*>(view.lows), const_cast<std::uint16_t*>(view.highs));
+    }
+    if (!landmarks) return;
     const LandmarkView view = view_landmarks(landmarks + head * landmark_head_bytes(format.head_dim), format.head_dim);
     take_means(dim, keys, const_cast<std::uint16_t*>(view.means));
     sketch_deviations(dim, keys, const_cast<std::uint8_t*>(view.scales), const_cast<std::uint32_t*>(view.sketch));
@@ -209,6 +366,27 @@ void score(Machine& machine, const ScoreTask& task) {
                  task.scores + head * row_heads * pages + first * kBlockPages, machine.scratch[thread].data());
   });
   sum_pages(machine, {task.query_heads * task.rows, pages, task.scores, task.runs, task.lse});
+}
+
+void bound(Machine& machine, const BoundTask& task) {
+  KERNELS_CHECK(task.kv_heads > 0 && task.query_heads % task.kv_heads == 0, task.query_heads, task.kv_heads);
+  KERNELS_CHECK(task.distances.size() == task.bounds.size(), task.distances.size(), task.bounds.size());
+  const std::vector<double> frequencies = inverse_frequencies(task.rope);
+  for (Scratch& scratch : machine.scratch) scratch.reserve(BoundOfHead::scratch_floats(task, frequencies.size()));
+  const std::size_t blocks = task.bounds.size();
+  const std::size_t pieces = (blocks + kPanelColumns - 1) / kPanelColumns;
+  machine.pool.parallel_for(pieces * task.kv_heads, [&](std::size_t piece, std::size_t thread) {
+    const auto head = static_cast<std::uint32_t>(piece % task.kv_heads);
+    const std::size_t begin = piece / task.kv_heads * kPanelColumns;
+    const std::size_t end = std::min(begin + kPanelColumns, blocks);
+    BoundOfHead of_head(machine, task, frequencies, head, machine.scratch[thread].data());
+    for (std::size_t first = begin; first < end;) {
+      std::size_t last = first + 1;
+      while (last < end && task.distances[last] == task.distances[first]) ++last;
+      of_head.bound(first, last - first);
+      first = last;
+    }
+  });
 }
 
 void sum_pages(Machine& machine, const PageSumTask& task) {

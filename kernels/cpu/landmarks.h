@@ -7,8 +7,9 @@
 namespace rotulus::kernels::cpu {
 
 void summarize(Machine& machine, const KvFormat& format, const Rope& rope, std::int64_t first_position,
-               const std::byte* block, std::byte* landmarks);
+               const std::byte* block, std::byte* landmarks, std::byte* bounds);
 void score(Machine& machine, const ScoreTask& task);
+void bound(Machine& machine, const BoundTask& task);
 void merge_sums(Machine& machine, std::size_t count, std::span<const LaneSpan> nodes,
                 std::span<const float* const> parts, float* into);
 void vote(Machine& machine, const VoteTask& task);

@@ -58,12 +58,14 @@ void write(RetrievalParameters::Builder to, const protocol::RetrievalParameters&
   to.setLandmarkVersion(from.landmark_version);
   to.setExactTokens(from.exact_tokens);
   to.setLocalTokens(from.local_tokens);
+  to.setLandmarks(from.landmarks);
 }
 
 protocol::RetrievalParameters read(RetrievalParameters::Reader from) {
   return {.landmark_version = from.getLandmarkVersion(),
           .exact_tokens = from.getExactTokens(),
-          .local_tokens = from.getLocalTokens()};
+          .local_tokens = from.getLocalTokens(),
+          .landmarks = from.getLandmarks()};
 }
 
 void write(ContextParameters::Builder to, const protocol::ContextParameters& from) {
@@ -104,6 +106,7 @@ void write(ContextDescription::Builder to, const protocol::ContextDescription& f
   to.setTokenCount(from.token_count);
   to.setAttention(write(from.attention));
   to.setVersionOf(from.version_of.value);
+  to.setLandmarks(from.landmarks);
 }
 
 protocol::ContextDescription read(ContextDescription::Reader from) {
@@ -115,6 +118,7 @@ protocol::ContextDescription read(ContextDescription::Reader from) {
                                            .is_anonymous = from.getIsAnonymous(),
                                            .token_count = from.getTokenCount(),
                                            .attention = read(from.getAttention()),
+                                           .landmarks = from.getLandmarks(),
                                            .version_of = {from.getVersionOf()}};
   if (from.getSystem().isGiven()) description.system = text(from.getSystem().getGiven());
   check_limit(description.metadata_json.size(), kMaxMetadataBytes, "metadata");

@@ -191,7 +191,7 @@ protocol::AttentionSpec read(AttentionSpec::Reader from) {
       .local_tokens = from.getLocalTokens(),
       .second_pass = from.getSecondPass(),
       .wants_provenance = from.getWantsProvenance(),
-      .landmark = from_wire(from.getLandmark(), protocol::PageLandmark::bounds, "landmark"),
+      .landmark = from_wire(from.getLandmark(), protocol::PageLandmark::sketched_bounds, "landmark"),
       .vote = from_wire(from.getVote(), protocol::PageVote::sum, "vote"),
       .vote_over = from_wire(from.getVoteOver(), protocol::VoteScope::layer, "vote_over"),
       .unit = from_wire(from.getUnit(), protocol::SelectionUnit::block, "unit"),
@@ -226,10 +226,14 @@ void write(MissedMass::Builder to, const protocol::MissedMass& from) {
   to.setIsAudited(from.is_audited);
   to.setTrueMean(from.true_mean);
   to.setTrueWorst(from.true_worst);
+  to.setIsBounded(from.is_bounded);
+  to.setBoundMean(from.bound_mean);
+  to.setBoundWorst(from.bound_worst);
 }
 
 protocol::MissedMass read(MissedMass::Reader from) {
-  const float shares[] = {from.getMean(), from.getWorst(), from.getTrueMean(), from.getTrueWorst()};
+  const float shares[] = {from.getMean(),      from.getWorst(),     from.getTrueMean(),
+                          from.getTrueWorst(), from.getBoundMean(), from.getBoundWorst()};
   for (const float share : shares) {
     if (!std::isfinite(share)) refuse("missed_mass", "a share is no finite number");
   }
@@ -237,7 +241,10 @@ protocol::MissedMass read(MissedMass::Reader from) {
           .worst = shares[1],
           .is_audited = from.getIsAudited(),
           .true_mean = shares[2],
-          .true_worst = shares[3]};
+          .true_worst = shares[3],
+          .is_bounded = from.getIsBounded(),
+          .bound_mean = shares[4],
+          .bound_worst = shares[5]};
 }
 
 void write(AttentionReport::Builder to, const protocol::AttentionReport& from) {
@@ -250,6 +257,7 @@ void write(AttentionReport::Builder to, const protocol::AttentionReport& from) {
   write_list(to.initEvidence(count_of(from.evidence)), from.evidence);
   to.setBlocksRead(from.blocks_read);
   if (from.missed_mass) write(to.initMissedMass(), *from.missed_mass);
+  to.setLandmark(to_wire<PageLandmark>(from.landmark));
 }
 
 protocol::AttentionReport read(AttentionReport::Reader from) {
@@ -263,6 +271,7 @@ protocol::AttentionReport read(AttentionReport::Reader from) {
                                    .evidence = read_list(evidence),
                                    .blocks_read = from.getBlocksRead()};
   if (from.hasMissedMass()) report.missed_mass = read(from.getMissedMass());
+  report.landmark = from_wire(from.getLandmark(), protocol::PageLandmark::sketched_bounds, "landmark");
   return report;
 }
 

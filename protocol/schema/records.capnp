@@ -46,6 +46,7 @@ struct RetrievalParameters {
   landmarkVersion @0 :UInt32;     # Format of its landmarks; 0: it keeps none, and every row attends exactly.
   exactTokens @1 :UInt32;         # Rows at positions below this one attend to everything before them.
   localTokens @2 :UInt32;         # Later rows attend to the first block and to a window of this many, a multiple of 128.
+  landmarks @3 :UInt32 = 3;       # Bits of what is kept: 1 sketches, 2 means (of one format), 4 bounds.
 }
 
 struct ContextParameters {
@@ -78,6 +79,7 @@ struct ContextDescription {
   tokenCount @8 :UInt64;          # Of the whole context, frame included.
   attention @9 :AttentionMode;    # Asked for at its creation; what came of it stands in ContextParameters.
   versionOf @10 :UInt64;          # Made by appending to that context, whose id it goes by once complete; 0: to none.
+  landmarks @11 :UInt32 = 3;      # Asked for at its creation, as attention: bits as in RetrievalParameters.
 }
 
 struct PlacementRun {

@@ -109,7 +109,8 @@ enum PageLandmark {
   # What stands in for a page's keys.
   sketch @0;                      # The best of its sketched keys.
   mean @1;                        # The mean of its keys.
-  bounds @2;                      # The least and greatest of its sketched keys, channel by channel.
+  bounds @2;                      # The least and greatest of its keys by channel, if kept; else as sketchedBounds.
+  sketchedBounds @3;              # The least and greatest of its sketched keys, channel by channel.
 }
 
 enum PageVote {
@@ -173,6 +174,9 @@ struct MissedMass {
   isAudited @2 :Bool;             # Whether the truth is known.
   trueMean @3 :Float32;           # If so, the truth of mean.
   trueWorst @4 :Float32;          # If so, the truth of worst.
+  isBounded @5 :Bool;             # Whether bounds of the keys say what the truth is not above.
+  boundMean @6 :Float32;          # If so, of mean.
+  boundWorst @7 :Float32;         # If so, of worst.
 }
 
 struct AttentionReport {
@@ -185,6 +189,7 @@ struct AttentionReport {
   evidence @5 :List(Evidence);    # Best first.
   blocksRead @6 :UInt64;          # By the question's last row, of the layers without a sliding window.
   missedMass @7 :MissedMass;      # Absent where it was not asked for, or nothing was selected.
+  landmark @8 :PageLandmark;      # Under retrieval, what pages were scored by.
 }
 
 struct StartAnswer {

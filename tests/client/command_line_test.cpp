@@ -98,6 +98,7 @@ TEST_F(CommandLineTest, TakesHowAnswersAttend) {
   EXPECT_EQ(search.max_results, 3u);
   EXPECT_EQ(search.attention.local_tokens, 1024u);
   EXPECT_EQ(parse<SubmitOptions>({"submit", "f", "--attention", "retrieval"}).attention, "retrieval");
+  EXPECT_EQ(parse<SubmitOptions>({"submit", "f", "--landmarks", "bounds"}).landmarks, "bounds");
   auto estimate = parse<EstimateOptions>({"estimate", "f", "--ids", "--attention", "exact"});
   EXPECT_EQ(estimate.attention, "exact");
   EXPECT_TRUE(estimate.holds_token_ids);

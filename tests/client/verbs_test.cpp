@@ -170,22 +170,24 @@ TEST_F(VerbsTest, SearchPrintsWhatWasFound) {
 TEST_F(VerbsTest, EstimateSaysWhatADocumentTakesAndFailsWhereItDoesNotFit) {
   const std::string head =
       R"({"tokens":90000,"attention":{"mode":"retrieval","exact_tokens":8192,"local_tokens":2048},)"
-      R"("bytes":{"disk":2097152,"ram":1048576},"available":{"disk":4194304,"ram":1048576},)";
+      R"("bytes":{"disk":2097152,"ram":1048576,"landmarks":1048576},"available":{"disk":4194304,"ram":1048576},)";
   std::string end = R"("seconds":130.5,"obstacle":null})";
   FakeServer server([&](const std::string&) { return http_answer(head + end); });
   EstimateOptions options;
   options.file = directory_.write("a.txt", "In the beginning").string();
   options.attention = "retrieval";
+  options.landmarks = "sketch,mean";
   EXPECT_EQ(run(server, OutputFormat::terminal, estimate, options),
             "tokens     90,000\n"
             "attention  retrieval; computed exactly to 8,192 tokens, then by a window of 2,048\n"
-            "disk       2.0 MiB of 4.0 MiB free\n"
+            "disk       2.0 MiB of 4.0 MiB free; landmarks 1.0 MiB\n"
             "memory     1.0 MiB of 1.0 MiB\n"
             "time       about 2 min\n"
             "fits       yes\n");
   EXPECT_EQ(exit_code_, 0);
   const std::string request = server.requests().at(0);
-  EXPECT_TRUE(asks(request, "POST /v1/contexts/estimate?frame=chat&attention=retrieval ")) << request;
+  EXPECT_TRUE(asks(request, "POST /v1/contexts/estimate?frame=chat&attention=retrieval&landmarks=sketch%2Cmean "))
+      << request;
   EXPECT_TRUE(request.ends_with("\r\n\r\nIn the beginning")) << request;
   end = R"("seconds":null,"obstacle":{"code":"storage_full","message":"no room"}})";
   const std::string text = run(server, OutputFormat::terminal, estimate, options);

@@ -164,7 +164,7 @@ TEST_F(ContextsTest, KeepsToTheAttentionAskedForAfterARestart) {
 TEST_F(ContextsTest, EstimatesWithoutDoingAnything) {
   RunningCoordinator coordinator(directory_.path());
   const auto estimate = [&](std::uint64_t tokens, protocol::AttentionMode asked) {
-    return coordinator.on_loop([&](auto& self) { return self.contexts->estimate(tokens, asked); });
+    return coordinator.on_loop([&](auto& self) { return self.contexts->estimate(tokens, {asked}); });
   };
   EXPECT_THROW(estimate(1, protocol::AttentionMode::automatic), protocol::Error);
   const auto group = start_group(coordinator);
@@ -203,8 +203,7 @@ TEST_F(ContextsTest, CountsADiskOnceThatVolumesShare) {
   RunningCoordinator coordinator(directory_.path());
   const auto group = start_group(coordinator);
   coordinator.wait_until_ready();
-  const ContextEstimate estimate =
-      coordinator.on_loop([](auto& self) { return self.contexts->estimate(100, protocol::AttentionMode::automatic); });
+  const ContextEstimate estimate = coordinator.on_loop([](auto& self) { return self.contexts->estimate(100, {}); });
   EXPECT_EQ(estimate.disk_bytes_free, 5'000'000u);
 }
 

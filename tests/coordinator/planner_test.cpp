@@ -44,13 +44,15 @@ TEST(Planner, AsksForNoRoomForWhatIsCommittedAlready) {
 
 TEST(Planner, KeepsLandmarksBeyondTheWindowOrWhereTheyAreAskedFor) {
   const RetrievalParameters kept{protocol::kLandmarkVersion, 8192, 2048};
-  EXPECT_EQ(plan_retrieval(AttentionMode::automatic, 8191, 8192), RetrievalParameters{});
-  EXPECT_EQ(plan_retrieval(AttentionMode::automatic, 8192, 8192), kept);
-  EXPECT_EQ(plan_retrieval(AttentionMode::retrieval, 10, 8192), kept);
-  EXPECT_EQ(plan_retrieval(AttentionMode::exact, 100'000, 8192), RetrievalParameters{});
-  EXPECT_EQ(plan_retrieval(AttentionMode::retrieval, 10, 2000).local_tokens, 384u);
-  EXPECT_EQ(plan_retrieval(AttentionMode::retrieval, 10, 32'768).local_tokens, 2048u);
-  EXPECT_EQ(plan_retrieval(AttentionMode::retrieval, 10, 256).local_tokens, 128u);
+  EXPECT_EQ(plan_retrieval({AttentionMode::automatic}, 8191, 8192), RetrievalParameters{});
+  EXPECT_EQ(plan_retrieval({AttentionMode::automatic}, 8192, 8192), kept);
+  EXPECT_EQ(plan_retrieval({AttentionMode::retrieval}, 10, 8192), kept);
+  EXPECT_EQ(plan_retrieval({AttentionMode::retrieval, protocol::kKeepsBounds}, 10, 8192).landmarks,
+            protocol::kKeepsBounds);
+  EXPECT_EQ(plan_retrieval({AttentionMode::exact}, 100'000, 8192), RetrievalParameters{});
+  EXPECT_EQ(plan_retrieval({AttentionMode::retrieval}, 10, 2000).local_tokens, 384u);
+  EXPECT_EQ(plan_retrieval({AttentionMode::retrieval}, 10, 32'768).local_tokens, 2048u);
+  EXPECT_EQ(plan_retrieval({AttentionMode::retrieval}, 10, 256).local_tokens, 128u);
 }
 
 // Of 10,000 tokens, a layer with a window of 512 keeps 512, 512 and, the last chunk ending inside a block, 528.
@@ -61,18 +63,23 @@ TEST(Planner, CountsWhatSlidingLayersDrop) {
   EXPECT_EQ(exact.total + exact.saved, 10'000'000u);
   const StoredBytes retrieved = stored_bytes(10'000, kv, {.landmark_version = 1});
   EXPECT_EQ(retrieved.total, exact.total + 10'000u * 200 / 10);
+  EXPECT_EQ(retrieved.landmarks, 10'000u * 200 / 10);
+  const StoredBytes by_bounds = stored_bytes(10'000, kv, {.landmark_version = 1, .landmarks = protocol::kKeepsBounds});
+  EXPECT_EQ(by_bounds.landmarks, 10'000u * 200 / 16);
+  const StoredBytes by_all = stored_bytes(10'000, kv, {.landmark_version = 1, .landmarks = protocol::kKnownLandmarks});
+  EXPECT_EQ(by_all.landmarks, retrieved.landmarks + by_bounds.landmarks);
 }
 
 TEST(Planner, TakesOfADocumentWhatTheDisksCanHold) {
   Capacity small = kCapacity;
   small.bytes_free = 50'000'000;  // 30,000 tokens of 1,100 bytes, and overhead
-  EXPECT_FALSE(check_document(AttentionMode::automatic, 28'000, false, small));
-  const auto full = check_document(AttentionMode::automatic, 31'000, false, small);
+  EXPECT_FALSE(check_document({AttentionMode::automatic}, 28'000, false, small));
+  const auto full = check_document({AttentionMode::automatic}, 31'000, false, small);
   ASSERT_TRUE(full);
   EXPECT_EQ(full->code(), ErrorCode::storage_full);
   EXPECT_NE(full->message().find("31000 tokens"), std::string::npos) << full->message();
   EXPECT_NE(full->message().find("1100 bytes each"), std::string::npos) << full->message();
-  const auto too_long = check_document(AttentionMode::exact, 28'000, false, small);
+  const auto too_long = check_document({AttentionMode::exact}, 28'000, false, small);
   ASSERT_TRUE(too_long);
   EXPECT_EQ(too_long->code(), ErrorCode::context_length_exceeded);
 }
@@ -101,7 +108,7 @@ AnswerSize any_size() {
   size.context_tokens = *rc::gen::inRange<std::uint64_t>(0, 4000);
   size.question_tokens = *rc::gen::inRange<std::uint64_t>(1, 300);
   if (*rc::gen::arbitrary<bool>()) size.max_tokens = *rc::gen::inRange<std::uint32_t>(1, 3000);
-  size.has_landmarks = *rc::gen::arbitrary<bool>();
+  size.landmarks = *rc::gen::element<protocol::LandmarkKinds>(0, protocol::kDefaultLandmarks);
   size.attention.mode = *rc::gen::element(AttentionMode::automatic, AttentionMode::exact, AttentionMode::retrieval);
   size.attention.local_tokens = 128 * *rc::gen::inRange<std::uint32_t>(1, 8);
   return size;
@@ -113,7 +120,7 @@ RC_GTEST_PROP(Planner, PlansAnswersThatFitTheWindowOrRefusesThem, ()) {
   const std::uint64_t exact = size.context_tokens + size.question_tokens;
   const std::uint64_t by_retrieval = size.question_tokens + size.attention.local_tokens + 256;
   const bool fits_exactly = exact + size.max_tokens.value_or(1) <= size.window;
-  const bool fits_by_retrieval = size.has_landmarks && size.attention.local_tokens <= size.window / 2 &&
+  const bool fits_by_retrieval = size.landmarks != 0 && size.attention.local_tokens <= size.window / 2 &&
                                  by_retrieval + size.max_tokens.value_or(1) <= size.window;
   const auto plan = plan_answer(size);
   const auto* planned = std::get_if<AnswerPlan>(&plan);
@@ -134,6 +141,18 @@ protocol::Error refusal_of(AnswerSize size) {
   return {ErrorCode::internal, ""};
 }
 
+TEST(Planner, RefusesALandmarkThatIsNotKeptAndNamesThoseThatAre) {
+  AnswerSize size{.context_tokens = 100, .question_tokens = 5, .landmarks = protocol::kKeepsBounds};
+  size.attention = {.mode = AttentionMode::retrieval, .landmark = protocol::PageLandmark::mean};
+  const protocol::Error error = refusal_of(size);
+  EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+  EXPECT_EQ(error.param(), "landmark");
+  EXPECT_NE(error.message().find("ask with \"bounds\", or create"), std::string::npos) << error.message();
+  size.attention.landmark = protocol::PageLandmark::bounds;
+  size.window = 8192;
+  EXPECT_TRUE(std::holds_alternative<AnswerPlan>(plan_answer(size)));
+}
+
 TEST(Planner, RefusesAnswersWithTheNumbersAndTheWayOut) {
   const protocol::Error no_landmarks =
       refusal_of({.context_tokens = 100, .question_tokens = 5, .attention = {.mode = AttentionMode::retrieval}});
@@ -141,7 +160,7 @@ TEST(Planner, RefusesAnswersWithTheNumbersAndTheWayOut) {
   EXPECT_EQ(no_landmarks.param(), "attention");
   EXPECT_NE(no_landmarks.message().find("create it again"), std::string::npos);
 
-  AnswerSize longer{.context_tokens = 100'000, .question_tokens = 5, .has_landmarks = true};
+  AnswerSize longer{.context_tokens = 100'000, .question_tokens = 5, .landmarks = protocol::kDefaultLandmarks};
   longer.attention.mode = AttentionMode::exact;
   EXPECT_EQ(refusal_of(longer).code(), ErrorCode::context_length_exceeded);
   EXPECT_NE(refusal_of(longer).message().find("100005 tokens"), std::string::npos) << refusal_of(longer).message();

@@ -36,7 +36,7 @@ struct Summary {
     for (const KvBlock& block : context.blocks()) {
       if (block.token_count < kBlockTokens) continue;
       blocks.emplace_back(landmark_block_bytes(format));
-      backend.summarize(stream, format, rope, block.first_position, block.data, blocks.back().data());
+      backend.summarize(stream, format, rope, block.first_position, block.data, blocks.back().data(), nullptr);
     }
     for (const auto& block : blocks) views.push_back(block.data());
   }
@@ -137,7 +137,7 @@ Promise promise(const Summary& summary, Landmark landmark, std::size_t page, std
   for (std::uint32_t c = 0; c < summary.format.head_dim; ++c) {
     double term =
         0.125 * query[c] * reference::decode_f16(view.means[page % kBlockPages * summary.format.head_dim + c]);
-    if (landmark == Landmark::bounds) {
+    if (landmark == Landmark::sketched_bounds) {
       term = -kInfinity;
       for (std::uint32_t t = first; t < first + kPageTokens; ++t) {
         term = std::max(term, 0.125 * query[c] * summary.key(block, head, t, c));
@@ -149,7 +149,7 @@ Promise promise(const Summary& summary, Landmark landmark, std::size_t page, std
 }
 
 TEST_P(Landmarks, ScoreEachPageAsTheReferenceDoes) {
-  for (const Landmark landmark : {Landmark::sketch, Landmark::mean, Landmark::bounds}) {
+  for (const Landmark landmark : {Landmark::sketch, Landmark::mean, Landmark::sketched_bounds}) {
     Random random(2);
     const KvFormat format{KvType::f16, 2, 80};
     StoredContext context(*backend_, format, 10 * kBlockTokens + 7, random);
@@ -176,7 +176,7 @@ TEST_P(Landmarks, ScoreEachPageAsTheReferenceDoes) {
 }
 
 TEST_P(Landmarks, ScoreARowAlikeWhoeverSharesTheCall) {
-  for (const Landmark landmark : {Landmark::sketch, Landmark::mean, Landmark::bounds}) {
+  for (const Landmark landmark : {Landmark::sketch, Landmark::mean, Landmark::sketched_bounds}) {
     Random random(3);
     const KvFormat format{KvType::f16, 1, 64};
     StoredContext context(*backend_, format, 40 * kBlockTokens, random);

@@ -33,7 +33,7 @@ void fill(AttentionMode& mode) {
 }
 
 void fill(PageLandmark& landmark) {
-  landmark = static_cast<PageLandmark>(*rc::gen::inRange(0, 3));
+  landmark = static_cast<PageLandmark>(*rc::gen::inRange(0, 4));
 }
 void fill(PageVote& vote) {
   vote = static_cast<PageVote>(*rc::gen::inRange(0, 2));

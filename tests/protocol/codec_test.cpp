@@ -166,6 +166,16 @@ TEST(Codec, ReadsOlderRecordsAsContextsWithoutLandmarks) {
   EXPECT_EQ(parameters.retrieval, RetrievalParameters{});
 }
 
+// From before a context chose its landmarks: its retrieval parameters end behind three numbers.
+TEST(Codec, ReadsOlderRecordsAsContextsWithSketchesAndMeans) {
+  const Bytes bytes = forge({struct_pointer(0, 0, 2), struct_pointer(1, 2, 6), 0, 0, 0, 0, 0, 0, 0, 0,
+                             struct_pointer(0, 2, 0), 1 | 8192ull << 32, 2048});
+  ContextParameters parameters;
+  ContextDescription description;
+  decode_context_record(bytes, parameters, description);
+  EXPECT_EQ(parameters.retrieval, (RetrievalParameters{1, 8192, 2048, kKeepsSketches | kKeepsMeans}));
+}
+
 TEST(Codec, MeetsTheLimitsOfTokenIdsInBothDirections) {
   for (const bool is_over : {false, true}) {
     const std::vector<TokenId> ids(kTokenIdsPerMessage + is_over, 7);
@@ -254,6 +264,8 @@ TEST(ContextParameters, RetrievalIsEachContextsOwnButItsLandmarksMustBeOfAVersio
   const ContextParameters running;
   EXPECT_EQ(find_conflict({.retrieval = {kLandmarkVersion, 8192, 2048}}, running), std::nullopt);
   EXPECT_EQ(find_conflict({.retrieval = {kLandmarkVersion + 1, 8192, 2048}}, running), "landmark_version");
+  EXPECT_EQ(find_conflict({.retrieval = {kLandmarkVersion, 8192, 2048, kKnownLandmarks}}, running), std::nullopt);
+  EXPECT_EQ(find_conflict({.retrieval = {kLandmarkVersion, 8192, 2048, 2 * kKnownLandmarks}}, running), "landmarks");
 }
 
 TEST(Placement, LaneLiesOnTheRunThatBeginsAtOrBeforeIt) {

@@ -41,7 +41,7 @@ TEST(Methods, AreReadStrictly) {
       {"budget_tokens = 24", "budget_tokens", "a multiple of 16"},
       {"budget_tokens = -16", "budget_tokens", "a count"},
       {"budget_tokens = 64.0", "budget_tokens", "a count"},
-      {"landmark = 'oracle'", "landmark", "one of sketch, mean, bounds"},
+      {"landmark = 'oracle'", "landmark", "one of sketch, mean, bounds, sketched_bounds"},
       {"landmark = 1", "landmark", "one of"},
       {"second_pass = 'no'", "second_pass", "true or false"},
       {"top_p = 1", "top_p", "with a point"},
@@ -64,6 +64,16 @@ TEST(Methods, AreReadStrictly) {
       EXPECT_NE(error.message().find(given.said), std::string::npos) << error.message();
     }
   }
+}
+
+TEST(Landmarks, AreWhatAContextKeeps) {
+  EXPECT_EQ(landmark_of(PageLandmark::bounds, kDefaultLandmarks), PageLandmark::sketched_bounds);
+  for (const auto landmark : {PageLandmark::sketch, PageLandmark::mean, PageLandmark::sketched_bounds}) {
+    EXPECT_EQ(landmark_of(landmark, kKnownLandmarks), landmark);
+    EXPECT_EQ(landmark_of(landmark, kKeepsBounds), std::nullopt);
+  }
+  EXPECT_EQ(landmark_of(PageLandmark::bounds, kKnownLandmarks), PageLandmark::bounds);
+  EXPECT_EQ(landmark_of(PageLandmark::bounds, kKeepsBounds), PageLandmark::bounds);
 }
 
 }  // namespace

@@ -65,6 +65,7 @@ LocalGroup::LocalGroup(const LocalGroupConfig& config, LogitObserver on_logits)
     store.format = {config.kv_type, h.kv_heads, h.head_dim};
     store.host_budget_bytes = config.host_budget_bytes;
     store.landmark_bytes = kernels::landmark_stripe_bytes(store.format);
+    store.bounds_bytes = kernels::bounds_stripe_bytes(store.format);
     store.landmark_budget_bytes = config.landmark_budget_bytes;
     stores_.push_back(memory_store::KvStore::open(store));
     sources_.push_back(std::make_unique<Source>(*this, rank));

@@ -139,9 +139,10 @@ SameBytesResult run_same_bytes(const SameBytesRun& run, const std::filesystem::p
       // Never less than one layer's share and the open block of every layer.
       const std::size_t floor = (h.layers + run.prompt_tokens / 128 + 9) * format.block_bytes();
       config.host_budget_bytes = std::max(quarter, floor);
-      // One layer's landmarks, and the open stripe of every layer.
+      // One layer's landmarks, and the open stripe of every layer, of both kinds where both are kept.
+      const std::size_t kinds = run.retrieval.landmarks == protocol::kKnownLandmarks ? 2 : 1;
       config.landmark_budget_bytes =
-          (2 * h.layers + run.prompt_tokens / 512 + 8) * kernels::landmark_stripe_bytes(format);
+          (2 * kinds * h.layers + run.prompt_tokens / 512 + 8) * kernels::landmark_stripe_bytes(format);
     }
   }
   {

@@ -106,7 +106,8 @@ class Reader final {
 std::map<std::string, AttentionSpec> choices() {
   std::map<std::string, AttentionSpec> choices;
   for (const protocol::Method& method : protocol::methods()) {
-    if (method.spec.mode != AttentionMode::exact) choices[method.name] = method.spec;
+    const bool is_reread = method.spec.reread_tokens > 0;  // by the coordinator: to a worker it is another method
+    if (method.spec.mode != AttentionMode::exact && !is_reread) choices[method.name] = method.spec;
   }
   choices["true_near"] = {.second_pass = false, .positions = PositionPolicy::true_near};
   choices["clamped"] = {.second_pass = false, .positions = PositionPolicy::clamped};
@@ -192,6 +193,32 @@ TEST(Methods, EstimateWhatTheyLeaveOut) {
     const Answer silent = reader.ask(spec);
     EXPECT_EQ(silent.logits, audited.logits);
     EXPECT_EQ(silent.report.missed_mass, (protocol::MissedMass{before.mean, before.worst}));
+  }
+}
+
+// In every query that is audited, over methods that show far blocks in all places, within the window and beyond it.
+TEST(Methods, LeaveOutNoMoreThanBoundsOfTheKeysAllow) {
+  constexpr protocol::LandmarkKinds kAll = protocol::kKnownLandmarks;
+  Reader inside({.tokens = 1400, .retrieval = {1, 8192, 2048, kAll}});
+  Reader beyond({.tokens = 2430, .window = 1024, .retrieval = {1, 1024, 256, kAll}});
+  for (const std::string name : {"quest", "clamped"}) {
+    AttentionSpec spec = choices()[name];
+    spec.local_tokens = 256;
+    spec.wants_missed_mass = spec.audits = true;
+    for (const std::uint32_t budget : {64u, 512u}) {
+      spec.budget_tokens = budget;
+      for (Reader* reader : {&inside, &beyond}) {
+        const Answer answer = reader->ask(spec);
+        ASSERT_TRUE(answer.report.missed_mass && answer.report.missed_mass->is_bounded) << name;
+        const protocol::MissedMass missed = *answer.report.missed_mass;
+        EXPECT_LE(missed.true_mean, missed.bound_mean) << name << " " << budget;
+        EXPECT_LE(missed.true_worst, missed.bound_worst) << name << " " << budget;
+        EXPECT_LE(missed.bound_worst, 1.0f) << name << " " << budget;
+        EXPECT_EQ(answer.report.landmark, spec.landmark) << name;
+      }
+    }
+    spec.budget_tokens = 2048;
+    EXPECT_EQ(inside.ask(spec).report.missed_mass->bound_worst, 0.0f) << name << ": nothing is left out";
   }
 }
 

@@ -1,8 +1,13 @@
 // Retrieval through the whole engine: what may leave no trace, and what must.
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
+#include <cstring>
 #include <numeric>
 
+#include "kernels/landmarks.h"
+#include "tests/support/local_group.h"
 #include "tests/support/model_file.h"
 #include "tests/support/same_bytes.h"
 
@@ -61,6 +66,65 @@ TEST(Retrieval, GivesTheSameBytesHoweverItIsRun) {
   changes[5].restart_ranks = 3;
   changes[6].step_tokens = 300;
   for (const SameBytesRun& change : changes) expect_same(want, change);
+}
+
+// Of keys, told with what they say of what was left out; the sketches beside them leave no trace.
+TEST(Retrieval, ByBoundsGivesTheSameBytesHoweverItIsRun) {
+  SameBytesRun base = beyond_the_window();
+  base.generated_tokens = 8;
+  base.retrieval.landmarks = protocol::kKnownLandmarks;
+  base.attention.landmark = protocol::PageLandmark::bounds;
+  base.attention.wants_missed_mass = true;
+  const SameBytesResult want = run(base);
+  EXPECT_EQ(want.attention.landmark, protocol::PageLandmark::bounds);
+  ASSERT_TRUE(want.attention.missed_mass && want.attention.missed_mass->is_bounded);
+  std::vector<SameBytesRun> changes(3, base);
+  changes[0].ranks = 3;
+  changes[0].step_tokens = 200;
+  changes[1].ranks = 2;
+  changes[1].small_budget = changes[1].restart = true;
+  changes[1].restart_ranks = 3;
+  changes[2].retrieval.landmarks = protocol::kKeepsBounds;
+  for (const SameBytesRun& change : changes) expect_same(want, change);
+  SameBytesRun of_sketches = base;
+  of_sketches.retrieval.landmarks = protocol::kDefaultLandmarks;
+  const SameBytesResult other = run(of_sketches);
+  EXPECT_EQ(other.attention.landmark, protocol::PageLandmark::sketched_bounds);
+  EXPECT_FALSE(other.attention.missed_mass->is_bounded);
+  EXPECT_NE(other.logits_hash, want.logits_hash);
+}
+
+// What is stored is what anyone makes of the stored keys again.
+TEST(Retrieval, KeepsLandmarksAndBoundsThatAreMadeAgainFromTheKeys) {
+  const auto store = std::filesystem::temp_directory_path() / fmt::format("landmarks-{}", ::getpid());
+  LocalGroupConfig config{.model_path = model_file(), .store_path = store, .window = 512};
+  config.retrieval = {1, 512, 128, protocol::kKnownLandmarks};
+  {
+    LocalGroup group(config);
+    const auto& h = group.model().hyperparameters;
+    const auto records = group.commit_context({7}, make_prompt(1024 + 300, h.vocabulary));
+    const kernels::KvFormat format{config.kv_type, h.kv_heads, h.head_dim};
+    const auto backend = kernels::make_cpu_backend(kernels::Isa::automatic, 1);
+    const auto stream = backend->make_stream();
+    const protocol::VolumeId volume = group.store(0).volumes().at(0).volume;
+    using memory_store::BlockKind;
+    const auto stored = [&](std::uint32_t block, BlockKind kind) {
+      return group.store(0).pin(std::vector<memory_store::BlockAddress>{
+          {.object = records[0].object, .layer = h.layers - 1, .block = block, .volume = volume, .kind = kind}});
+    };
+    std::vector<std::byte> landmarks(kernels::landmark_block_bytes(format));
+    std::vector<std::byte> bounds(kernels::bounds_block_bytes(format));
+    for (std::uint32_t block = 0; block < 10; ++block) {
+      const auto keys = stored(block, BlockKind::kv);
+      backend->summarize(*stream, format, h.attention_of(h.layers - 1).rope, std::int64_t{block} * 128, keys[0],
+                         landmarks.data(), bounds.data());
+      const auto kept_landmarks = stored(block / 4 * 4, BlockKind::landmarks);
+      const auto kept_bounds = stored(block / 4 * 4, BlockKind::bounds);
+      EXPECT_EQ(std::memcmp(kept_landmarks[0] + block % 4 * landmarks.size(), landmarks.data(), landmarks.size()), 0);
+      EXPECT_EQ(std::memcmp(kept_bounds[0] + block % 4 * bounds.size(), bounds.data(), bounds.size()), 0) << block;
+    }
+  }
+  std::filesystem::remove_all(store);
 }
 
 TEST(Retrieval, OfEverythingInsideTheWindowIsExactAttention) {

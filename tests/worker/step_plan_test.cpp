@@ -78,7 +78,8 @@ TEST(StepReport, IsReadBackAsItWasWritten) {
                                 true,
                                 {{{16, 32}, 0.5f}},
                                 77,
-                                protocol::MissedMass{0.1f, 0.2f, true, 0.3f, 0.4f}};
+                                protocol::MissedMass{0.1f, 0.2f, true, 0.3f, 0.4f, true, 0.5f, 0.6f},
+                                protocol::PageLandmark::bounds};
   const StepReport read = decode_step_report(encode(report));
   ASSERT_EQ(read.failures.size(), 1u);
   EXPECT_EQ(read.failures[0].message, "disk full");

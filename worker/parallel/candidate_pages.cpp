@@ -10,6 +10,7 @@ namespace rotulus::worker {
 namespace {
 
 using memory_store::BlockAddress;
+using memory_store::BlockKind;
 using protocol::kBlocksPerStripe;
 using protocol::kPagesPerBlock;
 
@@ -22,10 +23,16 @@ kernels::Landmark to_kernel(protocol::PageLandmark landmark) {
       return kernels::Landmark::mean;
     case protocol::PageLandmark::bounds:
       return kernels::Landmark::bounds;
+    case protocol::PageLandmark::sketched_bounds:
+      return kernels::Landmark::sketched_bounds;
     case protocol::PageLandmark::sketch:
       break;
   }
   return kernels::Landmark::sketch;
+}
+
+BlockKind kind_of(protocol::PageLandmark landmark) {
+  return landmark == protocol::PageLandmark::bounds ? BlockKind::bounds : BlockKind::landmarks;
 }
 
 }  // namespace
@@ -73,36 +80,45 @@ std::vector<CandidatePages::Batch> CandidatePages::make_batches(std::size_t list
   return batches;
 }
 
-std::optional<AttentionFailure> CandidatePages::fetch(std::uint32_t layer,
+std::optional<AttentionFailure> CandidatePages::fetch(std::uint32_t layer, protocol::PageLandmark landmark,
                                                       std::vector<memory_store::PinnedBlocks>& held) const {
   if (!has_foreign_landmarks_) return std::nullopt;
   std::vector<BlockAddress> stripes;
   for (const OwnLane& lane : lanes_) {
     for (const std::uint32_t block : lane.blocks) {
-      const BlockAddress address = landmark_address(chunks_, layer, block);
+      const BlockAddress address = landmark_address(chunks_, layer, block, kind_of(landmark));
       if (stripes.empty() || stripes.back() != address) stripes.push_back(address);
     }
   }
   return fetch_foreign_blocks(group_, stripes, held);
 }
 
-std::optional<AttentionFailure> CandidatePages::score(std::uint32_t layer, protocol::PageLandmark landmark,
-                                                      std::size_t rows, const float* queries, Batch& batch,
-                                                      kernels::Stream& stream) const {
+std::optional<AttentionFailure> CandidatePages::load(std::uint32_t layer, protocol::PageLandmark landmark,
+                                                     const Batch& batch, memory_store::PinnedBlocks& pinned,
+                                                     std::vector<const std::byte*>& landmarks) const {
+  const BlockKind kind = kind_of(landmark);
+  const std::size_t block_bytes = kind == BlockKind::bounds ? kernels::bounds_block_bytes(group_.format)
+                                                            : kernels::landmark_block_bytes(group_.format);
   std::vector<BlockAddress> stripes;
   std::vector<std::size_t> stripe_of;  // [block]
   for (const std::uint32_t block : batch.blocks) {
-    const BlockAddress address = landmark_address(chunks_, layer, block);
+    const BlockAddress address = landmark_address(chunks_, layer, block, kind);
     if (stripes.empty() || stripes.back() != address) stripes.push_back(address);
     stripe_of.push_back(stripes.size() - 1);
   }
-  memory_store::PinnedBlocks pinned;
   if (auto failure = pin_blocks(group_, stripes, pinned)) return failure;
-  std::vector<const std::byte*> landmarks;
   for (std::size_t i = 0; i < batch.blocks.size(); ++i) {
-    landmarks.push_back(pinned[stripe_of[i]] +
-                        batch.blocks[i] % kBlocksPerStripe * kernels::landmark_block_bytes(group_.format));
+    landmarks.push_back(pinned[stripe_of[i]] + batch.blocks[i] % kBlocksPerStripe * block_bytes);
   }
+  return std::nullopt;
+}
+
+std::optional<AttentionFailure> CandidatePages::score(std::uint32_t layer, protocol::PageLandmark landmark,
+                                                      std::size_t rows, const float* queries, Batch& batch,
+                                                      kernels::Stream& stream) const {
+  memory_store::PinnedBlocks pinned;
+  std::vector<const std::byte*> landmarks;
+  if (auto failure = load(layer, landmark, batch, pinned, landmarks)) return failure;
   batch.scores.resize(group_.model.query_heads * rows * batch.page_count());
   batch.sums.resize(batch.runs.size() * group_.model.query_heads * rows);
   kernels::ScoreTask task;
@@ -118,6 +134,31 @@ std::optional<AttentionFailure> CandidatePages::score(std::uint32_t layer, proto
   task.scores = batch.scores.data();
   task.lse = batch.sums.data();
   group_.backend.score(stream, task);
+  stream.wait();
+  return std::nullopt;
+}
+
+std::optional<AttentionFailure> CandidatePages::bound(std::uint32_t layer, const float* query,
+                                                      std::span<const std::int64_t> distances, Batch& batch,
+                                                      kernels::Stream& stream) const {
+  memory_store::PinnedBlocks pinned;
+  std::vector<const std::byte*> bounds;
+  if (auto failure = load(layer, protocol::PageLandmark::bounds, batch, pinned, bounds)) return failure;
+  std::vector<std::int64_t> of_blocks;
+  for (const std::uint32_t block : batch.blocks) of_blocks.push_back(distances[block - first_]);
+  batch.scores.resize(group_.model.query_heads * batch.page_count());
+  kernels::BoundTask task;
+  task.kv_heads = group_.format.kv_heads;
+  task.query_heads = group_.model.query_heads;
+  task.head_dim = group_.format.head_dim;
+  task.rope = group_.model.attention_of(layer).rope;
+  task.scale = group_.model.softmax_scale;
+  task.soft_cap = group_.model.attention_soft_cap;
+  task.query = query;
+  task.bounds = bounds;
+  task.distances = of_blocks;
+  task.most = batch.scores.data();
+  group_.backend.bound(stream, task);
   stream.wait();
   return std::nullopt;
 }

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "protocol/attention.h"
@@ -41,11 +42,18 @@ class CandidatePages final {
   };
   std::vector<Batch> make_batches(std::size_t lists) const;
 
-  // Collective. Brings landmarks that lie on volumes of other ranks into memory, where they are as long as `held` is.
-  std::optional<AttentionFailure> fetch(std::uint32_t layer, std::vector<memory_store::PinnedBlocks>& held) const;
+  // Collective. Brings what pages are scored by, where it lies on volumes of other ranks, into memory: it is there as
+  // long as `held` is.
+  std::optional<AttentionFailure> fetch(std::uint32_t layer, protocol::PageLandmark landmark,
+                                        std::vector<memory_store::PinnedBlocks>& held) const;
   // Scores all pages of the batch for these (not rotated) queries [rows, query_heads, head_dim].
   std::optional<AttentionFailure> score(std::uint32_t layer, protocol::PageLandmark landmark, std::size_t rows,
                                         const float* queries, Batch& batch, kernels::Stream& stream) const;
+  // Gives the batch as scores [query_heads, pages] the most that its pages can weigh to one (not rotated) query
+  // [query_heads, head_dim], by the bounds of their keys. distances: of the row from where each candidate is shown.
+  std::optional<AttentionFailure> bound(std::uint32_t layer, const float* query,
+                                        std::span<const std::int64_t> distances, Batch& batch,
+                                        kernels::Stream& stream) const;
 
   // Collective. The batches' `sums` of `count` lists, over all lanes of all ranks.
   std::vector<float> sum_over_ranks(const std::vector<Batch>& batches, std::size_t count,
@@ -60,6 +68,10 @@ class CandidatePages final {
     std::vector<std::uint32_t> blocks;  // ascending
   };
   bool has_foreign_landmarks() const;
+  // Those of the batch's blocks, each as it lies in memory while `pinned` lives.
+  std::optional<AttentionFailure> load(std::uint32_t layer, protocol::PageLandmark landmark, const Batch& batch,
+                                       memory_store::PinnedBlocks& pinned,
+                                       std::vector<const std::byte*>& landmarks) const;
 
   const GroupSetting& group_;
   const std::vector<ChunkLocation>& chunks_;

@@ -87,7 +87,7 @@ void KeyDelivery::append(const KeySegment& segment, std::uint32_t layer, const f
       stream.wait();
       if (first_row + count == kBlockTokens) {
         if (item.kept.landmark_version != 0 && window == 0) {
-          summarize(*item.chunks, layer, address.block, block, stream);
+          summarize(item, layer, address.block, block, stream);
         }
         if (position - first_row + kBlockTokens > first_kept) group_.store.seal(address);
       }
@@ -118,15 +118,24 @@ void KeyDelivery::discard_unseen(std::uint32_t layer) {
 }
 
 // Landmarks are made of complete blocks only, from their stored form: the same bytes whoever makes them again.
-void KeyDelivery::summarize(const std::vector<ChunkLocation>& chunks, std::uint32_t layer, std::uint32_t block,
-                            const std::byte* keys, kernels::Stream& stream) {
-  const memory_store::BlockAddress address = landmark_address(chunks, layer, block);
-  const std::uint32_t place = block - address.block;
-  std::byte* landmarks = group_.store.block_for_writing(address) + place * kernels::landmark_block_bytes(group_.format);
+void KeyDelivery::summarize(const AttentionItem& item, std::uint32_t layer, std::uint32_t block, const std::byte* keys,
+                            kernels::Stream& stream) {
+  const std::uint32_t place = block % protocol::kBlocksPerStripe;
+  std::vector<memory_store::BlockAddress> filled;
+  const auto memory = [&](protocol::LandmarkKinds kind, memory_store::BlockKind stored, std::size_t block_bytes) {
+    if ((item.kept.landmarks & kind) == 0) return static_cast<std::byte*>(nullptr);
+    filled.push_back(landmark_address(*item.chunks, layer, block, stored));
+    return group_.store.block_for_writing(filled.back()) + place * block_bytes;
+  };
+  using memory_store::BlockKind;
+  std::byte* landmarks =
+      memory(protocol::kKeepsSketches, BlockKind::landmarks, kernels::landmark_block_bytes(group_.format));
+  std::byte* bounds = memory(protocol::kKeepsBounds, BlockKind::bounds, kernels::bounds_block_bytes(group_.format));
   group_.backend.summarize(stream, group_.format, group_.model.attention_of(layer).rope,
-                           std::int64_t{block} * kBlockTokens, keys, landmarks);
+                           std::int64_t{block} * kBlockTokens, keys, landmarks, bounds);
   stream.wait();
-  if (place + 1 == protocol::kBlocksPerStripe) group_.store.seal(address);
+  if (place + 1 < protocol::kBlocksPerStripe) return;
+  for (const memory_store::BlockAddress& address : filled) group_.store.seal(address);
 }
 
 }  // namespace rotulus::worker

@@ -30,8 +30,8 @@ class KeyDelivery final {
  private:
   void append(const KeySegment& segment, std::uint32_t layer, const float* key, const float* value,
               kernels::Stream& stream);
-  void summarize(const std::vector<ChunkLocation>& chunks, std::uint32_t layer, std::uint32_t block,
-                 const std::byte* keys, kernels::Stream& stream);
+  void summarize(const AttentionItem& item, std::uint32_t layer, std::uint32_t block, const std::byte* keys,
+                 kernels::Stream& stream);
 
   const GroupSetting& group_;
   std::vector<AttentionItem>& items_;

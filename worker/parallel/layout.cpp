@@ -130,9 +130,9 @@ memory_store::BlockAddress block_address(const std::vector<ChunkLocation>& chunk
 }
 
 memory_store::BlockAddress landmark_address(const std::vector<ChunkLocation>& chunks, std::uint32_t layer,
-                                            std::uint32_t block) {
+                                            std::uint32_t block, memory_store::BlockKind kind) {
   memory_store::BlockAddress address = block_address(chunks, layer, block - block % kBlocksPerStripe);
-  address.kind = memory_store::BlockKind::landmarks;
+  address.kind = kind;
   return address;
 }
 

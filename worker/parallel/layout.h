@@ -71,8 +71,9 @@ class Layout final {
 // The address of a block under the object that holds, or will hold, its chunk.
 memory_store::BlockAddress block_address(const std::vector<ChunkLocation>& chunks, std::uint32_t layer,
                                          std::uint32_t block);
-// Of the landmarks of the stripe in which the block lies.
+// Of the landmarks, or bounds, of the stripe in which the block lies.
 memory_store::BlockAddress landmark_address(const std::vector<ChunkLocation>& chunks, std::uint32_t layer,
-                                            std::uint32_t block);
+                                            std::uint32_t block,
+                                            memory_store::BlockKind kind = memory_store::BlockKind::landmarks);
 
 }  // namespace rotulus::worker

@@ -11,6 +11,7 @@ namespace {
 using protocol::kPagesPerBlock;
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
+constexpr double kRoundedOfSum = 1e-4;  // more than adding up logarithms in float32, as attention does, can lose
 
 // The pages of a block that are selected for a KV head.
 std::uint8_t mask_of(const memory_store::Selection& selection, std::uint32_t kv_heads, std::uint32_t block,
@@ -46,6 +47,33 @@ void MissedMass::estimate(std::vector<CandidatePages::Batch>& batches, std::size
   left_out_by_landmarks_.assign(sums.begin() + heads, sums.end());
 }
 
+std::optional<AttentionFailure> MissedMass::bound(std::uint32_t layer, const float* query,
+                                                  std::span<const std::int64_t> distances,
+                                                  const memory_store::Selection& selection, kernels::Stream& stream) {
+  std::vector<memory_store::PinnedBlocks> held;
+  std::optional<AttentionFailure> failure = pages_.fetch(layer, protocol::PageLandmark::bounds, held);
+  auto batches = pages_.make_batches(0);
+  const std::uint32_t heads = group_.model.query_heads;
+  for (CandidatePages::Batch& batch : batches) {
+    if (!failure) failure = pages_.bound(layer, query, distances, batch, stream);
+  }
+  if (failure) batches.clear();  // the others go on without our pages: the request has failed
+  left_out_at_most_ = pages_.sum_pages(batches, heads, stream, [&](const CandidatePages::Batch& batch) {
+    std::vector<float> values = batch.scores;
+    for (std::uint32_t head = 0; head < heads; ++head) {
+      for (std::size_t block = 0; block < batch.blocks.size(); ++block) {
+        const std::uint8_t mask =
+            mask_of(selection, group_.format.kv_heads, batch.blocks[block], head / (heads / group_.format.kv_heads));
+        for (std::size_t page = 0; page < kPagesPerBlock; ++page) {
+          if (mask >> page & 1u) values[head * batch.page_count() + block * kPagesPerBlock + page] = kNothing;
+        }
+      }
+    }
+    return values;
+  });
+  return failure;
+}
+
 void MissedMass::measure(std::span<const AttendedPages> pieces, std::span<const float> lse,
                          std::span<const float> lse_of_all, kernels::Stream& stream) {
   const std::uint32_t heads = group_.model.query_heads;
@@ -75,6 +103,13 @@ void MissedMass::measure(std::span<const AttendedPages> pieces, std::span<const 
     sum_ += share;
     worst_.worst = std::max(worst_.worst, static_cast<float>(share));
     ++count_;
+    if (!left_out_at_most_.empty()) {
+      double bound = 1 / (1 + std::exp(double{lse[last + head]} - left_out_at_most_[head] - kRoundedOfSum));
+      if (std::isnan(bound)) bound = 1;  // of keys beyond the numbers of f16
+      worst_.is_bounded = true;
+      bound_sum_ += bound;
+      worst_.bound_worst = std::max(worst_.bound_worst, static_cast<float>(bound));
+    }
     if (lse_of_all.empty()) continue;
     const double truth =
         std::max(0.0, -std::expm1(double{lse[last + head]} - lse_of_all[lse_of_all.size() - heads + head]));
@@ -88,6 +123,7 @@ std::optional<protocol::MissedMass> MissedMass::result() const {
   if (count_ == 0) return std::nullopt;
   protocol::MissedMass result = worst_;
   result.mean = static_cast<float>(sum_ / static_cast<double>(count_));
+  if (result.is_bounded) result.bound_mean = static_cast<float>(bound_sum_ / static_cast<double>(count_));
   if (result.is_audited) result.true_mean = static_cast<float>(true_sum_ / static_cast<double>(count_));
   return result;
 }

@@ -8,6 +8,9 @@
 // An estimate, not a bound: where landmarks misjudge a page, nothing here shows it. The audit does: it attends to
 // everything, where the selection would have shown it, and compares the sums.
 //
+// Where the context keeps bounds of its keys there is a bound too, for the same rows, layers and heads: what the pages
+// left out weigh at most, where the audit would show them, beside what was read.
+//
 // One row is followed, the question's last; mean and worst are taken over layers and query heads.
 // Threads: one. Collective calls as in candidate_pages.h, on which all sums rest: the same bits for any ranks.
 #pragma once
@@ -34,6 +37,10 @@ class MissedMass final {
   // Collective. Of the last of the `rows` rows whose scores the batches hold, for what was selected from them.
   void estimate(std::vector<CandidatePages::Batch>& batches, std::size_t rows, const memory_store::Selection& selection,
                 kernels::Stream& stream);
+  // Collective. Likewise, by the bounds of keys, for one query; CandidatePages::bound().
+  std::optional<AttentionFailure> bound(std::uint32_t layer, const float* query,
+                                        std::span<const std::int64_t> distances,
+                                        const memory_store::Selection& selection, kernels::Stream& stream);
   // Collective. What attention over that selection found. lse, of all rows [rows, query_heads]; lse_of_all, likewise of
   // attention to everything: empty where there was no audit, and on ranks that do not report.
   void measure(std::span<const AttendedPages> pieces, std::span<const float> lse, std::span<const float> lse_of_all,
@@ -46,8 +53,10 @@ class MissedMass final {
   const CandidatePages& pages_;
   std::vector<float> read_by_landmarks_;      // [query_heads], ln of sums, of the layer estimated last
   std::vector<float> left_out_by_landmarks_;  // likewise
+  std::vector<float> left_out_at_most_;       // [query_heads], likewise by bounds; empty: there are none
   double sum_ = 0;                            // over layers and query heads
   double true_sum_ = 0;
+  double bound_sum_ = 0;
   std::size_t count_ = 0;
   protocol::MissedMass worst_;
 };

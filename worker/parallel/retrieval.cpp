@@ -69,10 +69,11 @@ std::int64_t shown_at(PositionPolicy policy, std::int64_t stands_at, std::int64_
 }  // namespace
 
 Retrieval::Retrieval(const GroupSetting& group, const AttentionSpec& spec, const std::vector<ChunkLocation>& chunks,
-                     std::uint64_t token_count, std::uint32_t window)
+                     std::uint64_t token_count, protocol::LandmarkKinds kept, std::uint32_t window)
     : group_(group),
       spec_(spec),
       token_count_(token_count),
+      kept_(kept),
       window_(window),
       pages_(group, chunks, 1, end_of_candidates(spec, token_count)),
       sources_(selection_sources(spec, group)),
@@ -98,7 +99,7 @@ std::size_t Retrieval::list_count() const {
 std::optional<AttentionFailure> Retrieval::select(std::uint32_t layer, std::size_t rows, const float* queries,
                                                   bool measures, kernels::Stream& stream) {
   std::vector<memory_store::PinnedBlocks> landmarks;
-  std::optional<AttentionFailure> failure = pages_.fetch(layer, landmarks);
+  std::optional<AttentionFailure> failure = pages_.fetch(layer, spec_.landmark, landmarks);
   std::vector<Batch> batches = pages_.make_batches(list_count());
   const std::uint32_t heads = group_.model.query_heads;
   std::size_t count = 0;
@@ -119,6 +120,18 @@ std::optional<AttentionFailure> Retrieval::select(std::uint32_t layer, std::size
   if (measures) missed_mass_.estimate(batches, count, *selection, stream);
   selections_[layer] = selection;
   return failure;
+}
+
+// Every candidate stands where everything() shows it.
+std::optional<AttentionFailure> Retrieval::bound(std::uint32_t layer, const float* query, std::int64_t position,
+                                                 std::int64_t tile_end, kernels::Stream& stream) {
+  if ((kept_ & protocol::kKeepsBounds) == 0) return std::nullopt;
+  std::vector<std::int64_t> distances;
+  for (const VisibleBlock& block : everything(*selections_[layer], tile_end)) {
+    if (!pages_.contains(block.index)) continue;
+    distances.push_back(position - block.shift - std::int64_t{block.index} * kBlockTokens);
+  }
+  return missed_mass_.bound(layer, query, distances, *selections_[layer], stream);
 }
 
 void Retrieval::raise_votes(std::vector<Batch>& batches, std::size_t rows, const std::vector<float>& lse,

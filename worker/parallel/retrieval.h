@@ -39,9 +39,10 @@ namespace rotulus::worker {
 class Retrieval final {
  public:
   // `spec.mode` is exact or retrieval. Under exact attention every block is visible, and only votes are taken.
-  // `chunks`, of a complete context of `token_count` tokens, and `group` are borrowed. `window`: of the model.
+  // `chunks`, of a complete context of `token_count` tokens, and `group` are borrowed. `kept`: of the context, among
+  // them what `spec` scores pages by. `window`: of the model.
   Retrieval(const GroupSetting& group, const protocol::AttentionSpec& spec, const std::vector<ChunkLocation>& chunks,
-            std::uint64_t token_count, std::uint32_t window);
+            std::uint64_t token_count, protocol::LandmarkKinds kept, std::uint32_t window);
 
   // Whether anything lies between sinks and window of such a context.
   static bool has_candidates(const protocol::AttentionSpec& spec, std::uint64_t token_count);
@@ -66,6 +67,10 @@ class Retrieval final {
   std::uint64_t attended_tokens() const;  // of the context: the most of any layer and KV head
   std::uint64_t blocks_read() const;      // over the layers that do not slide
 
+  // Collective, behind a selection that measures, where the context keeps bounds: the most that what was left out can
+  // weigh to the last row, at this position of a tile that ends at `tile_end`, with this (not rotated) query.
+  std::optional<AttentionFailure> bound(std::uint32_t layer, const float* query, std::int64_t position,
+                                        std::int64_t tile_end, kernels::Stream& stream);
   // Collective, behind a selection that measures and the attention over it: MissedMass::measure().
   void measure(std::span<const AttendedPages> pieces, std::span<const float> lse, std::span<const float> lse_of_all,
                kernels::Stream& stream);
@@ -99,6 +104,7 @@ class Retrieval final {
   const GroupSetting& group_;
   protocol::AttentionSpec spec_;
   std::uint64_t token_count_;
+  protocol::LandmarkKinds kept_;
   std::uint32_t window_;
   CandidatePages pages_;                     // empty under exact attention
   std::vector<std::uint32_t> sources_;       // [layer], the layer whose selection it uses

@@ -94,6 +94,12 @@ void StepAttention::choose_keys(RowGroup& rows, std::uint32_t layer) {
     const std::size_t count = item.is_prefill ? rows.all_positions.size() : 1;
     const auto failure = retrieval.select(layer, count, rows.all_queries.data(), rows.measures, *stream_);
     if (failure) rows.fail(*failure);
+    if (rows.measures) {
+      const float* last = rows.all_queries.data() + rows.all_queries.size() -
+                          std::size_t{group_.model.query_heads} * group_.format.head_dim;
+      const auto unbounded = retrieval.bound(layer, last, rows.all_positions.back(), rows.tile_end, *stream_);
+      if (unbounded) rows.fail(*unbounded);
+    }
   }
   if (retrieval.takes_up_in(layer)) rows.selection = retrieval.selection(layer);
   rows.full.layout = std::make_unique<Layout>(*item.chunks, retrieval.visible_blocks(*rows.selection, rows.tile_end),

@@ -178,10 +178,10 @@ TEST(Answers, FailPlainlyBeforeTheFirstByteAndByOneEventAfterIt) {
 }
 
 const std::string kRetrieval =
-    R"(,"attention":{"mode":"retrieval","context_tokens":90000,"attended_tokens":2688,"blocks_read":750,)"
+    R"(,"attention":{"mode":"retrieval","context_tokens":90000,"attended_tokens":2688,"blocks_read":750,"landmark":"sketch",)"
     R"("second_pass":true,"pinned_pages":96})";
 const std::string kMeasured =
-    R"(,"attention":{"mode":"retrieval","context_tokens":90000,"attended_tokens":2688,"blocks_read":750,)"
+    R"(,"attention":{"mode":"retrieval","context_tokens":90000,"attended_tokens":2688,"blocks_read":750,"landmark":"sketch",)"
     R"("second_pass":true,"pinned_pages":96,"missed_mass":{"mean":0.25,"worst":0.5)";
 const std::string kProvenance = R"(,"provenance":[{"token_range":[4096,4144],"mass":0.75,"text":"a lighthouse"},)"
                                 "{\"token_range\":[16,32],\"mass\":0.25,\"text\":\"caf\xEF\xBF\xBD\"}]";
@@ -203,6 +203,8 @@ TEST(Answers, SayHowTheyAttended) {
   EXPECT_TRUE(
       body_of(R"(,"attention":{"mode":"retrieval","reread":true})")
           .ends_with(R"("pinned_pages":96,"reread":{"token_ranges":[[0,128],[4096,4144]],"computed_tokens":176}}})"));
+  EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval","landmark":"bounds","report":true})")
+                  .ends_with(R"("worst":0.5,"bound_mean":0.875,"bound_worst":0.9375}}})"));
   EXPECT_EQ(body_of("").find("attention"), std::string::npos);
 }
 

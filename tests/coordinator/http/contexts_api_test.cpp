@@ -47,7 +47,7 @@ TEST(ContextsApi, TakesTextAsJson) {
       R"("progress":{"total":0,"processed":0,"committed":0,"time_ms":0,"eta_ms":null},)"
       R"("chunks":{"committed":0,"repaired":0},"parameters":{"model_fingerprint":null,"tokenizer_fingerprint":null,)"
       R"("rope":null,"kv_type":null,"block_tokens":128,"chunk_tokens":4096,"lane_count":256,"format_version":1,)"
-      R"("numerics_id":null},"attention":{"mode":"auto","landmark_version":0,"exact_tokens":0,"local_tokens":0},)"
+      R"("numerics_id":null},"attention":{"mode":"auto","landmark_version":0,"landmarks":[],"exact_tokens":0,"local_tokens":0},)"
       R"("numerics_changed":false,"absent_volumes":[],"verification":null,"last_error":null})");
   EXPECT_EQ(served.ask("GET", "/v1/contexts/ctx_0000000000000001").body, answer.body);
 }
@@ -100,11 +100,33 @@ TEST(ContextsApi, ShowsWhatAContextKeepsForRetrieval) {
     return served.ask("GET", "/v1/contexts/ctx_0000000000000001").body;
   };
   const std::string body = shown_with({1, 8192, 2048});
-  EXPECT_NE(
-      body.find(R"("attention":{"mode":"retrieval","landmark_version":1,"exact_tokens":8192,"local_tokens":2048})"),
-      std::string::npos)
+  EXPECT_NE(body.find(R"("attention":{"mode":"retrieval","landmark_version":1,"landmarks":["sketch","mean"],)"
+                      R"("exact_tokens":8192,"local_tokens":2048})"),
+            std::string::npos)
       << body;
+  EXPECT_NE(shown_with({1, 8192, 2048, protocol::kKnownLandmarks}).find(R"(["sketch","mean","bounds"])"),
+            std::string::npos);
   EXPECT_NE(shown_with({}).find(R"("attention":{"mode":"exact","landmark_version":0,)"), std::string::npos);
+}
+
+TEST(ContextsApi, TakesTheKindsOfLandmarksAsAListOrAsTheirNames) {
+  Served served;
+  const auto asked = [&](const std::string& target, const std::string& body, std::string_view type) {
+    const Answer answer = served.ask("POST", target, body, "Content-Type: " + std::string(type) + "\r\n");
+    EXPECT_EQ(answer.status, 202) << answer.body;
+    return served.on_loop([&] { return served.contexts.list(std::nullopt, 1).at(0).description.landmarks; });
+  };
+  EXPECT_EQ(asked("/v1/contexts", R"({"text":"a","landmarks":["bounds"]})", "application/json"),
+            protocol::kKeepsBounds);
+  EXPECT_EQ(asked("/v1/contexts", R"({"text":"a"})", "application/json"), protocol::kDefaultLandmarks);
+  EXPECT_EQ(asked("/v1/contexts?landmarks=mean,bounds,sketch", "a", "text/plain"), protocol::kKnownLandmarks);
+  EXPECT_EQ(asked("/v1/contexts?landmarks=%5B%22sketch%22,%22mean%22%5D", "a", "text/plain"),
+            protocol::kDefaultLandmarks);
+  for (const char* given : {"[]", "[1]", "[\"sketch\"]", "[\"bounds\",\"mean\"]", "\"bounds,\"", "\"\"", "{}"}) {
+    const Answer answer = served.ask("POST", "/v1/contexts", fmt::format(R"({{"text":"a","landmarks":{}}})", given));
+    EXPECT_EQ(answer.status, 400) << given;
+    EXPECT_NE(answer.body.find(R"("param":"landmarks")"), std::string::npos) << answer.body;
+  }
 }
 
 TEST(ContextsApi, TakesChunksCutAnywhere) {

@@ -37,13 +37,15 @@ TEST(Estimate, CountsTheTokensOfEveryForm) {
 TEST(Estimate, SaysWhatTheDocumentWouldTake) {
   Served served;
   served.on_loop([&] { served.cluster.state.ranks[0].stats.host_bytes_budget = 1'000'000; });
-  EXPECT_EQ(served.ask("POST", "/v1/contexts/estimate", R"({"tokens":50})").body,
-            R"({"object":"context.estimate","tokens":50,"fits":true,"attention":{"mode":"exact","landmark_version":0,)"
-            R"("exact_tokens":0,"local_tokens":0},"bytes":{"disk":25600,"ram":25600,"saved_by_windows":0},)"
-            R"("available":{"disk":1000000000,"ram":1000000},"seconds":0.5,"obstacle":null})");
+  EXPECT_EQ(
+      served.ask("POST", "/v1/contexts/estimate", R"({"tokens":50})").body,
+      R"({"object":"context.estimate","tokens":50,"fits":true,"attention":{"mode":"exact","landmark_version":0,)"
+      R"("landmarks":[],"exact_tokens":0,"local_tokens":0},"bytes":{"disk":25600,"ram":25600,"landmarks":0,"saved_by_windows":0},)"
+      R"("available":{"disk":1000000000,"ram":1000000},"seconds":0.5,"obstacle":null})");
   EXPECT_EQ(served.ask("POST", "/v1/contexts/estimate", R"({"tokens":10000})").body,
             R"({"object":"context.estimate","tokens":10000,"fits":true,"attention":{"mode":"retrieval",)"
-            R"("landmark_version":1,"exact_tokens":8192,"local_tokens":2048},"bytes":{"disk":5120000,"ram":1000000,)"
+            R"("landmark_version":1,"landmarks":["sketch","mean"],"exact_tokens":8192,"local_tokens":2048},)"
+            R"("bytes":{"disk":5120000,"ram":1000000,"landmarks":510000,)"
             R"("saved_by_windows":0},"available":{"disk":1000000000,"ram":1000000},"seconds":null,"obstacle":null})");
   const std::string refused =
       served.ask("POST", "/v1/contexts/estimate", R"({"tokens":10000,"attention":"exact"})").body;

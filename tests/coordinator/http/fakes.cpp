@@ -39,11 +39,14 @@ std::vector<ContextView> FakeContexts::list(std::optional<ContextId> after, std:
   return views;
 }
 
-ContextEstimate FakeContexts::estimate(std::uint64_t tokens, protocol::AttentionMode asked) const {
+ContextEstimate FakeContexts::estimate(std::uint64_t tokens, const KeptForRetrieval& asked) const {
   const bool is_long = tokens > 8191;
   ContextEstimate estimate{.tokens = tokens, .disk_bytes = 512 * tokens, .disk_bytes_free = 1'000'000'000};
-  if (is_long && asked != protocol::AttentionMode::exact) estimate.retrieval = {protocol::kLandmarkVersion, 8192, 2048};
-  if (is_long && asked == protocol::AttentionMode::exact) {
+  if (is_long && asked.mode != protocol::AttentionMode::exact) {
+    estimate.retrieval = {protocol::kLandmarkVersion, 8192, 2048, asked.landmarks};
+    estimate.landmark_bytes = 51 * tokens;
+  }
+  if (is_long && asked.mode == protocol::AttentionMode::exact) {
     estimate.obstacle = Error(ErrorCode::context_length_exceeded, "It is longer than the window.");
   }
   if (tokens < 100) estimate.seconds = 0.5;
@@ -210,8 +213,11 @@ struct Running : std::enable_shared_from_this<Running> {
       result.attention.second_pass = request.attention.second_pass;
       result.attention.pinned_pages = request.attention.second_pass ? 96 : 0;
       result.attention.blocks_read = 750;
+      result.attention.landmark = request.attention.landmark;
       if (request.attention.wants_missed_mass) {
-        result.attention.missed_mass = {0.25f, 0.5f, request.attention.audits, 0.125f, 0.75f};
+        result.attention.missed_mass = {0.25f,  0.5f,   request.attention.audits,
+                                        0.125f, 0.75f,  request.attention.landmark == protocol::PageLandmark::bounds,
+                                        0.875f, 0.9375f};
       }
     }
     if (request.attention.reread_tokens > 0) result.reread = {{{0, 128}, {4096, 4144}}, 176};
