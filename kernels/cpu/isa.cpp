@@ -26,13 +26,13 @@ bool machine_runs_avx2() {
 
 const cpu::KernelTable& table_of(Isa isa) {
 #ifdef ROTULUS_HAS_AVX2
-  if (isa == Isa::avx2) return cpu::avx2_kernels();
+  if (isa == Isa::avx2) return cpu::avx2::kernel_table();
 #endif
 #ifdef ROTULUS_HAS_AVX512
-  if (isa == Isa::avx512) return cpu::avx512_kernels();
+  if (isa == Isa::avx512) return cpu::avx512::kernel_table();
 #endif
   (void)isa;
-  return cpu::scalar_kernels();
+  return cpu::scalar::kernel_table();
 }
 
 // The AVX-512 row without VNNI takes the products of the AVX2 row: the bits are the same.

@@ -196,8 +196,14 @@ struct KernelTable {
   void (*raise_votes)(const float* scores, float lse, std::size_t count, float* votes);  // to score - lse
 };
 
-const KernelTable& scalar_kernels();
-const KernelTable& avx2_kernels();
-const KernelTable& avx512_kernels();
+namespace scalar {
+const KernelTable& kernel_table();
+}
+namespace avx2 {
+const KernelTable& kernel_table();
+}
+namespace avx512 {
+const KernelTable& kernel_table();
+}
 
 }  // namespace rotulus::kernels::cpu

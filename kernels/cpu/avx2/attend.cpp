@@ -1,5 +1,5 @@
-#include "kernels/cpu/avx2/kernels.h"
 #include "kernels/cpu/avx2/simd.h"
+#include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/wide/fold_stripe.h"
 
 namespace rotulus::kernels::cpu::avx2 {

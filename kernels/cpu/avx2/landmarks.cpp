@@ -1,7 +1,7 @@
 // What pages promise: scores from landmarks, their sums and votes.
-#include "kernels/cpu/avx2/kernels.h"
 #include "kernels/cpu/avx2/simd.h"
 #include "kernels/cpu/elementary.h"
+#include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/wide/product.h"
 
 namespace rotulus::kernels::cpu::avx2 {

@@ -1,7 +1,7 @@
 // Dense products. Codes of any type become floats by the same few steps, a block of 32 columns and 16 outputs at a
 // time; prefill multiplies whole panels of them, decode goes through the rows while the block is in L1.
-#include "kernels/cpu/avx2/kernels.h"
 #include "kernels/cpu/avx2/simd.h"
+#include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/wide/product.h"
 
 namespace rotulus::kernels::cpu::avx2 {

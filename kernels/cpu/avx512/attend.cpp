@@ -1,5 +1,5 @@
-#include "kernels/cpu/avx512/kernels.h"
 #include "kernels/cpu/avx512/simd.h"
+#include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/wide/fold_stripe.h"
 
 namespace rotulus::kernels::cpu::avx512 {

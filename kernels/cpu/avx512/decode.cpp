@@ -1,9 +1,9 @@
 // Dense products of decode rows: codes turned into floats in registers, and the sum of each run of columns scaled once.
 #include <immintrin.h>
 
-#include "kernels/cpu/avx512/kernels.h"
 #include "kernels/cpu/avx512/vector_math.h"
 #include "kernels/cpu/avx512/weights.h"
+#include "kernels/cpu/row_kernels.h"
 
 namespace rotulus::kernels::cpu::avx512 {
 namespace {

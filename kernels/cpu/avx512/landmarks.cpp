@@ -1,10 +1,10 @@
 // What pages promise: scores from landmarks, their sums and votes.
 #include <immintrin.h>
 
-#include "kernels/cpu/avx512/kernels.h"
 #include "kernels/cpu/avx512/microkernel.h"
 #include "kernels/cpu/avx512/vector_math.h"
 #include "kernels/cpu/half.h"
+#include "kernels/cpu/row_kernels.h"
 
 namespace rotulus::kernels::cpu::avx512 {
 namespace {

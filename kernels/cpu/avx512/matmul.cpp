@@ -1,9 +1,9 @@
 // Dense products of prefill rows: panels dequantized to float32 and multiplied by the microkernel.
 #include <immintrin.h>
 
-#include "kernels/cpu/avx512/kernels.h"
 #include "kernels/cpu/avx512/panel_product.h"
 #include "kernels/cpu/avx512/weights.h"
+#include "kernels/cpu/row_kernels.h"
 
 namespace rotulus::kernels::cpu::avx512 {
 namespace {

@@ -1,8 +1,8 @@
 // The verbs that treat one row or one head at a time.
 #include <immintrin.h>
 
-#include "kernels/cpu/avx512/kernels.h"
 #include "kernels/cpu/avx512/vector_math.h"
+#include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/sincos.h"
 
 namespace rotulus::kernels::cpu::avx512 {

@@ -1,6 +1,6 @@
 #include "kernels/cpu/elementary.h"
 #include "kernels/cpu/kv_codes.h"
-#include "kernels/cpu/scalar/kernels.h"
+#include "kernels/cpu/row_kernels.h"
 
 namespace rotulus::kernels::cpu::scalar {
 namespace {

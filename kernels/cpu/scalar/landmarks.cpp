@@ -1,7 +1,7 @@
 // What pages promise: scores from landmarks, their sums and votes.
 #include "kernels/cpu/elementary.h"
 #include "kernels/cpu/half.h"
-#include "kernels/cpu/scalar/kernels.h"
+#include "kernels/cpu/row_kernels.h"
 
 namespace rotulus::kernels::cpu::scalar {
 

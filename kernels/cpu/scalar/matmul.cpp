@@ -1,6 +1,6 @@
 // Dense products, one value at a time: built without vectorization and without contraction, so that every rounding is
 // written here. Plain products and sums; no FMA, which old machines would have to call a library for.
-#include "kernels/cpu/scalar/kernels.h"
+#include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/scalar/weight_values.h"
 
 namespace rotulus::kernels::cpu::scalar {

@@ -1,9 +1,10 @@
-// The kernels of the AVX-512 row; kernel_table.h says what each does.
+// The kernels of one row; kernel_table.h says what each does. Every row has its own, in the namespace ROTULUS_ROW that
+// CMakeLists.txt defines for its objects.
 #pragma once
 
 #include "kernels/cpu/kernel_table.h"
 
-namespace rotulus::kernels::cpu::avx512 {
+namespace rotulus::kernels::cpu::ROTULUS_ROW {
 
 void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t first_column, std::size_t depth,
                   float* panel);
@@ -30,4 +31,4 @@ void score_block(const ScoreBlock& task);
 float sum_scores(const float* scores, std::size_t count);
 void raise_votes(const float* scores, float lse, std::size_t count, float* votes);
 
-}  // namespace rotulus::kernels::cpu::avx512
+}  // namespace rotulus::kernels::cpu::ROTULUS_ROW
