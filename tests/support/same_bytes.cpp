@@ -126,9 +126,7 @@ SameBytesResult run_same_bytes(const SameBytesRun& run, const std::filesystem::p
     }
   };
   {
-    const auto probe = kernels::make_cpu_backend(kernels::Isa::automatic, 1);
-    const auto loaded = worker::load_model(model, *probe);
-    const auto& h = loaded->hyperparameters;
+    const worker::Hyperparameters h = worker::read_hyperparameters(worker::GgufFile::open(model));
     ids = make_prompt(run.prompt_tokens, h.vocabulary);
     const std::size_t question_tokens = std::min(run.question_tokens, ids.size());
     question.assign(ids.end() - static_cast<std::ptrdiff_t>(question_tokens), ids.end());

@@ -135,24 +135,24 @@ TEST(Methods, OfEverythingInsideTheWindowAreExactAttention) {
   }
 }
 
-// Beyond a window of 1,024 positions, over other ranks and steps.
+// Beyond a window of 512 positions, over other ranks and steps.
 TEST(Methods, GiveTheSameBytesForEveryNumberOfRanks) {
-  Document document{.tokens = 2430, .window = 1024, .retrieval = {1, 1024, 256}};
+  Document document{.tokens = 1230, .window = 512, .retrieval = {1, 512, 128}};
   Reader one(document);
   document.ranks = 3;
   document.step_tokens = 200;
   Reader three(document);
   std::map<std::string, Answer> answers;
   for (auto [name, spec] : choices()) {
-    spec.budget_tokens = std::min(spec.budget_tokens, 512u);
-    spec.local_tokens = 256;
+    spec.budget_tokens = std::min(spec.budget_tokens, 256u);
+    spec.local_tokens = 128;
     spec.wants_missed_mass = true;
     answers[name] = one.ask(spec);
     EXPECT_TRUE(answers[name] == three.ask(spec)) << name;
   }
-  const std::uint64_t fixed = 128 + 2430 - (2430 - 256) / 128 * 128;
+  const std::uint64_t fixed = 128 + 1230 - (1230 - 128) / 128 * 128;
   for (const auto& [name, answer] : answers) {
-    EXPECT_LE(answer.report.attended_tokens, fixed + 512) << name;
+    EXPECT_LE(answer.report.attended_tokens, fixed + 256) << name;
     EXPECT_EQ(answer.report.pinned_pages > 0, choices()[name].second_pass) << name;
     for (auto other = answers.upper_bound(name); other != answers.end(); ++other) {
       EXPECT_NE(answer.logits, other->second.logits) << name << " " << other->first;

@@ -69,12 +69,12 @@ INSTANTIATE_TEST_SUITE_P(Prompts, SameBytesOfPrompt, ::testing::Values(1, 127, 1
 // Each type of KV, row of the kernels and arithmetic has bytes of its own, the same on two ranks as on one.
 TEST(SameBytes, HoldForEveryKvTypeIsaAndArithmetic) {
   std::vector<SameBytesRun> kinds;
-  for (const kernels::KvType type : kernels::kKvTypes) kinds.push_back({.prompt_tokens = 600, .kv_type = type});
+  for (const kernels::KvType type : kernels::kKvTypes) kinds.push_back({.prompt_tokens = 300, .kv_type = type});
   for (const kernels::Isa isa : kernels::supported_isas()) {
     if (isa != kernels::Isa::scalar)
       kinds.push_back({.prompt_tokens = 150, .kv_type = kernels::KvType::int8, .isa = isa});
   }
-  kinds.push_back({.prompt_tokens = 600, .arithmetic = kernels::Arithmetic::int8});
+  kinds.push_back({.prompt_tokens = 300, .arithmetic = kernels::Arithmetic::int8});
   std::set<std::uint64_t> hashes;
   for (SameBytesRun kind : kinds) {
     kind.generated_tokens = 8;
@@ -82,7 +82,7 @@ TEST(SameBytes, HoldForEveryKvTypeIsaAndArithmetic) {
     hashes.insert(want.logits_hash);
     kind.ranks = 2;
     kind.batch = 3;
-    kind.step_tokens = 200;
+    kind.step_tokens = 100;
     kind.restart = true;
     expect_same(want, kind);
   }
