@@ -97,6 +97,8 @@ void add_serve(Parser& parser) {
   verb->add_option("--tier-ram-size", options.tier_ram_size, "Memory for the store, each rank; K, M, G");
   verb->add_option("--landmark-ram-size", options.landmark_ram_size,
                    "Of it for landmarks, the rest for keys and values [a quarter]");
+  verb->add_option("--eviction", options.eviction, "Which blocks stay in memory")
+      ->check(CLI::IsMember({"frequent", "lru"}));
   verb->add_option("--tier-disk-size", options.tier_disk_size, "Disk for each volume; K, M, G [what the disk has]");
   verb->add_option("--strategy", options.strategy, "How queries and keys of ranks meet; any gives the same answers")
       ->check(CLI::IsMember({"auto", "ring", "gathered"}));

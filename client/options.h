@@ -29,10 +29,11 @@ struct ServeOptions {
   std::string kv_type = "f16";
   std::string isa = "auto";
   std::string arithmetic = "f32";
-  std::string tier_ram_size = "4G";  // of each rank, as rotulus-worker reads it
-  std::string landmark_ram_size;     // of it for landmarks; "": the worker's share
-  std::string tier_disk_size;        // of each volume; "": as much as the disk has
-  std::string strategy = "auto";     // how queries and keys meet; any gives the same bits
+  std::string tier_ram_size = "4G";   // of each rank, as rotulus-worker reads it
+  std::string landmark_ram_size;      // of it for landmarks; "": the worker's share
+  std::string tier_disk_size;         // of each volume; "": as much as the disk has
+  std::string eviction = "frequent";  // which blocks stay in memory
+  std::string strategy = "auto";      // how queries and keys meet; any gives the same bits
   std::string alias;
   std::string chat_template;
   std::uint32_t context_length = 0;  // of the window; 0: what the model was trained for

@@ -145,6 +145,7 @@ void Membership::join(std::unique_ptr<WorkerClient> client, const Hello& hello) 
   for (const protocol::VolumeFailure& failure : hello.failed_volumes) {
     log_.error("volume_does_not_open", {{"rank", number}, {"path", failure.path}, {"reason", failure.reason}});
   }
+  warn_of_salvaged(rank, {});
   // The connection is already reading: its events are only exchanged. They name the epoch, so that what is still under
   // way of a group that was lost changes nothing.
   const protocol::Epoch epoch = epoch_;
@@ -331,7 +332,21 @@ void Membership::on_message(std::uint32_t number, const Message& message) {
 void Membership::on_pong(Rank& rank, const protocol::Pong& pong) {
   metrics_.add_worker_stats(rank.stats, pong.stats);
   rank.stats = pong.stats;
-  rank.hello.volumes = pong.volumes;
+  const std::vector<protocol::VolumeState> before = std::exchange(rank.hello.volumes, pong.volumes);
+  warn_of_salvaged(rank, before);
+}
+
+void Membership::warn_of_salvaged(const Rank& rank, const std::vector<protocol::VolumeState>& before) {
+  for (const protocol::VolumeState& volume : rank.hello.volumes) {
+    const auto was_salvaged = [&](const auto& state) { return state.volume == volume.volume && state.is_salvaged; };
+    if (!volume.is_salvaged || std::any_of(before.begin(), before.end(), was_salvaged)) continue;
+    log_.warn(
+        "volume_salvaged",
+        {{"volume", fmt::format("{}", volume.volume)},
+         {"path", volume.path},
+         {"reason",
+          "a file is damaged: nothing is compacted until its contexts are repaired or erased and it is opened again"}});
+  }
 }
 
 void Membership::on_room() {

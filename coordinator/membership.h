@@ -121,6 +121,8 @@ class Membership final : public WorkerGroup {
 
   void on_message(std::uint32_t rank, const protocol::Message& message);
   void on_pong(Rank& rank, const protocol::Pong& pong);
+  // Of the volumes that were not so `before`.
+  void warn_of_salvaged(const Rank& rank, const std::vector<protocol::VolumeState>& before);
   void on_room();
   std::string awaited() const;
   void on_closed(std::uint32_t rank, const std::string& why);

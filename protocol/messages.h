@@ -147,6 +147,7 @@ struct VolumeState {
   std::uint64_t bytes_free = 0;          // what it may still take: of its disk, and of its own bound
   std::uint64_t disk = 0;                // one of its host; volumes may share it
   std::uint64_t disk_bytes_free = 0;
+  bool is_salvaged = false;  // opened over a damaged file: it reads and writes, and compacts nothing
   bool operator==(const VolumeState&) const = default;
 };
 

@@ -68,7 +68,7 @@ Arguments worker_group_arguments(const ServeOptions& options, const RunPaths& pa
   add({"--coordinator", fmt::format("127.0.0.1:{}", control_port), "--secret-file", paths.secret_file});
   add({"-m", options.model, "--store", options.store, "--threads", std::to_string(threads)});
   add({"--kv-type", options.kv_type, "--isa", options.isa, "--arithmetic", options.arithmetic});
-  add({"--tier-ram-size", options.tier_ram_size});
+  add({"--tier-ram-size", options.tier_ram_size, "--eviction", options.eviction});
   add({"--strategy", options.strategy});
   if (!options.landmark_ram_size.empty()) add({"--landmark-ram-size", options.landmark_ram_size});
   if (!options.tier_disk_size.empty()) add({"--tier-disk-size", options.tier_disk_size});

@@ -29,7 +29,8 @@ void write_volumes(JsonWriter& json, const RankView& rank) {
   for (const protocol::VolumeState& volume : rank.volumes) {
     json.begin_object().field("id", fmt::format("{}", volume.volume)).field("path", volume.path);
     json.field("catalogue_sequence", volume.catalogue_sequence);
-    json.field("bytes_used", volume.bytes_used).field("bytes_free", volume.bytes_free).end_object();
+    json.field("bytes_used", volume.bytes_used).field("bytes_free", volume.bytes_free);
+    json.field("is_salvaged", volume.is_salvaged).end_object();
   }
   json.end_array().key("failed_volumes").begin_array();
   for (const protocol::VolumeFailure& failure : rank.failed_volumes) {

@@ -235,6 +235,7 @@ void write(VolumeState::Builder to, const protocol::VolumeState& from) {
   to.setBytesFree(from.bytes_free);
   to.setDisk(from.disk);
   to.setDiskBytesFree(from.disk_bytes_free);
+  to.setIsSalvaged(from.is_salvaged);
 }
 
 protocol::VolumeState read(VolumeState::Reader from) {
@@ -245,7 +246,8 @@ protocol::VolumeState read(VolumeState::Reader from) {
           .bytes_used = from.getBytesUsed(),
           .bytes_free = from.getBytesFree(),
           .disk = from.getDisk(),
-          .disk_bytes_free = from.getDiskBytesFree()};
+          .disk_bytes_free = from.getDiskBytesFree(),
+          .is_salvaged = from.getIsSalvaged()};
 }
 
 void write(MachineRate::Builder to, const protocol::MachineRate& from) {

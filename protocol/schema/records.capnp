@@ -160,6 +160,7 @@ struct VolumeState {
   bytesFree @5 :UInt64;           # What it may still take: of its disk, and of its own bound.
   disk @6 :UInt64;                # One of its host; volumes may share it.
   diskBytesFree @7 :UInt64;
+  isSalvaged @8 :Bool;            # Opened over a damaged file: compacts nothing.
 }
 
 struct VolumeFailure {

@@ -138,7 +138,8 @@ struct FakeWorkerGroup::State {
              .catalogue_sequence = held.sequence,
              .bytes_free = held.bytes_free,
              .disk = held.disk ? held.disk : volume->value,
-             .disk_bytes_free = held.bytes_free}};
+             .disk_bytes_free = held.bytes_free,
+             .is_salvaged = held.is_salvaged}};
   }
 
   bool say_hello(std::uint32_t rank);

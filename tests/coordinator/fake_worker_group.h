@@ -27,6 +27,7 @@ struct FakeVolume {
   std::uint64_t sequence = 0;
   std::uint64_t bytes_free = 1ull << 40;
   std::uint64_t disk = 0;  // 0: one of its own
+  bool is_salvaged = false;
   std::map<protocol::ObjectId, Stored> objects;
 };
 

@@ -134,6 +134,27 @@ TEST_F(MembershipTest, LosesAGroupThatIsSilentForItsLease) {
   EXPECT_NE(coordinator.log().text().find("silent"), std::string::npos);
 }
 
+TEST_F(MembershipTest, TellsOnceOfAVolumeThatIsSalvaged) {
+  RunningCoordinator coordinator(directory_.path());
+  const FakeWorkerGroup group(disk_, options(coordinator));
+  coordinator.wait_until_ready();
+  EXPECT_EQ(coordinator.log().text().find("volume_salvaged"), std::string::npos);
+  {
+    const std::lock_guard lock(disk_.mutex);
+    disk_.volumes[protocol::VolumeId{12}].is_salvaged = true;
+  }
+  EXPECT_TRUE(eventually([&] {
+    const auto view = coordinator.cluster();
+    return view.ranks[1].volumes.at(0).is_salvaged && !view.ranks[0].volumes.at(0).is_salvaged;
+  }));
+  const std::uint64_t pings = group.counts().pings;
+  EXPECT_TRUE(eventually([&] { return group.counts().pings > pings + 4; }));
+  const std::string log = coordinator.log().text();
+  const std::size_t told = log.find("volume_salvaged");
+  ASSERT_NE(told, std::string::npos);
+  EXPECT_EQ(log.find("volume_salvaged", told + 1), std::string::npos);
+}
+
 TEST_F(MembershipTest, BlamesNobodyForTheTimeInWhichItWasStoppedItself) {
   RunningCoordinator coordinator(directory_.path());
   const FakeWorkerGroup group(disk_, options(coordinator));

@@ -85,11 +85,13 @@ TEST(Database, GoesOnWritingWhenACompactionMeetsDamage) {
   damage(largest_sst(directory / "db"), 100'000);  // among the values of 'a'
   {
     Database database(directory / "db", 8);
+    EXPECT_FALSE(database.is_salvaged());
     for (int i = 1; i < 60; ++i) {
       put(database, key_of('b', static_cast<std::uint8_t>(1 + i)), 300'000);
       database.flush_soon();
     }
     EXPECT_GE(count_openings(directory / "db"), 3u) << "compaction has met no damage: this test tests nothing";
+    EXPECT_TRUE(database.is_salvaged());
     std::size_t damaged = 0;
     for (std::uint8_t i = 1; i < 40; ++i) {
       damaged += why_not(database, key_of('a', i)).has_value();
@@ -104,6 +106,7 @@ TEST(Database, GoesOnWritingWhenACompactionMeetsDamage) {
     EXPECT_EQ(why_not(database, key_of('a', 39)), "is absent");
   }
   Database database(directory / "db", 8);
+  EXPECT_FALSE(database.is_salvaged());
   EXPECT_FALSE(database.contains(range_of('a')));
   for (std::uint8_t i = 1; i < 40; ++i) EXPECT_EQ(why_not(database, key_of('c', i)), std::nullopt);
   EXPECT_EQ(why_not(database, key_of('b', 60)), std::nullopt);

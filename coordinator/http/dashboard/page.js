@@ -56,8 +56,9 @@ function showCluster(cluster) {
   ], [
     rank.threads, `${bytes(rank.bytes.host_used)} of ${bytes(rank.bytes.host_budget)}`, bytes(rank.bytes.disk_used),
     count(rank.tokens.prefilled + rank.tokens.decoded), count(rank.tokens.recomputed), count(rank.blocks.corrupt)])));
-  const troubles = cluster.refused.concat(
-    ...cluster.ranks.map((rank) => rank.failed_volumes.map((volume) => `${volume.path}: ${volume.reason}`)));
+  const troubles = cluster.refused.concat(...cluster.ranks.flatMap((rank) => [
+    rank.failed_volumes.map((volume) => `${volume.path}: ${volume.reason}`),
+    rank.volumes.filter((volume) => volume.is_salvaged).map((volume) => `${volume.path}: a file is damaged; verify its contexts`)]));
   byId('troubles').replaceChildren(...troubles.map((text) => {
     const item = document.createElement('li');
     item.className = 'trouble';

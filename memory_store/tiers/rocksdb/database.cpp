@@ -73,14 +73,14 @@ bool has_direct_io(const std::filesystem::path& directory) {
   return file >= 0;
 }
 
-rocksdb::Options make_options(std::size_t key_prefix_bytes, bool is_direct, bool is_salvage) {
+rocksdb::Options make_options(std::size_t key_prefix_bytes, bool is_direct, bool is_salvaged) {
   rocksdb::Options options;
   // What was synced before a torn record is kept, what lies behind it is not: it was never acknowledged, or its absence
   // shows at reconcile().
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   options.wal_bytes_per_sync = 4u << 20;  // spreads the work of the sync that ends a commit
   options.allow_fallocate = false;        // so that the bytes on disk are those in use
-  options.paranoid_checks = !is_salvage;
+  options.paranoid_checks = !is_salvaged;
   options.paranoid_file_checks = true;  // a new file is read back before the WAL that could make it again is dropped
   options.use_direct_reads = is_direct;
   options.use_direct_io_for_flush_and_compaction = is_direct;
@@ -106,7 +106,7 @@ rocksdb::Options make_options(std::size_t key_prefix_bytes, bool is_direct, bool
   options.max_bytes_for_level_base = 1ull << 30;
   options.ttl = 0;
   options.periodic_compaction_seconds = 0;
-  options.disable_auto_compactions = is_salvage;
+  options.disable_auto_compactions = is_salvaged;
 
   rocksdb::BlockBasedTableOptions table;
   table.checksum = rocksdb::ChecksumType::kXXH3;  // CRC32C is software in the packaged build
@@ -165,7 +165,7 @@ struct Database::State {
   // Held shared by everyone who uses `db`, alone by the one who closes and opens it.
   mutable std::shared_mutex lifetime;
   std::unique_ptr<rocksdb::DB> db;  // null while it is closed and did not open again
-  std::atomic<bool> is_salvage = false;
+  std::atomic<bool> is_salvaged = false;
   // A change failed. RocksDB must not be changed again in this life: the packaged build has its assertions on, and
   // after some failures (of its own manifest, of the WAL) they end the process.
   bool must_reopen = false;
@@ -200,7 +200,7 @@ rocksdb::Status Database::State::open(bool salvage, Recovery recovery) {
   const rocksdb::Status status = rocksdb::DB::Open(options, directory.string(), &opened);
   opened_at = std::chrono::steady_clock::now();
   db.reset(opened);
-  is_salvage = salvage;
+  is_salvaged = salvage;
   must_reopen = !status.ok();
   if (must_reopen) closed_because = status.ToString();
   return status;
@@ -229,7 +229,7 @@ Database::Database(std::filesystem::path directory, std::size_t key_prefix_bytes
   if (is_damage(status)) status = state_->open(true, State::Recovery::flush);
   if (status.IsNoSpace()) {
     const std::lock_guard alone(state_->mutation);
-    state_->reopen(state_->is_salvage);
+    state_->reopen(state_->is_salvaged);
     return;
   }
   if (status.ok()) return;
@@ -277,9 +277,9 @@ rocksdb::Status Database::State::change(const Change& make) {
     must_reopen = !status.ok();
     return status;
   };
-  if (must_reopen) reopen(is_salvage);
+  if (must_reopen) reopen(is_salvaged);
   rocksdb::Status status = attempt();
-  if (!status.IsCorruption() || is_salvage) return status;
+  if (!status.IsCorruption() || is_salvaged) return status;
   // A compaction met damage. It would meet it again: go on without compaction.
   reopen(true);
   return attempt();
@@ -287,7 +287,7 @@ rocksdb::Status Database::State::change(const Change& make) {
 
 void Database::State::ensure_usable() {
   const std::lock_guard alone(mutation);
-  if (must_reopen) reopen(is_salvage);
+  if (must_reopen) reopen(is_salvaged);
 }
 
 // For readers: the reason why it stays closed is in `closed_because`.
@@ -426,7 +426,7 @@ bool Database::State::settle(std::span<const KeyRange> ranges) {
   const auto deadline = std::chrono::steady_clock::now() + kSettleTimeout;
   const auto is_level0 = [](const rocksdb::LiveFileMetaData& file) { return file.level == 0; };
   for (auto files = files_in(ranges); std::any_of(files.begin(), files.end(), is_level0); files = files_in(ranges)) {
-    if (is_salvage || std::chrono::steady_clock::now() > deadline) return false;
+    if (is_salvaged || std::chrono::steady_clock::now() > deadline) return false;
     listener->wait();
   }
   return true;
@@ -490,6 +490,10 @@ void Database::erase(std::span<const KeyRange> ranges) {
   }
   std::erase_if(files, [](const rocksdb::LiveFileMetaData& file) { return file.level == 0; });  // may hold others too
   state_->wait_until_gone(files);
+}
+
+bool Database::is_salvaged() const {
+  return state_->is_salvaged;
 }
 
 std::uint64_t Database::bytes_on_disk() const {

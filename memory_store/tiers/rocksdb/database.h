@@ -57,6 +57,7 @@ class Database final {
   void erase(std::span<const KeyRange> ranges);
 
   std::uint64_t bytes_on_disk() const;
+  bool is_salvaged() const;  // how it was opened last
 
  private:
   struct State;

@@ -86,7 +86,8 @@ protocol::VolumeState RocksdbVolume::state() const {
           .bytes_used = size_.bytes,
           .bytes_free = std::min(disk_bytes_free, left),
           .disk = disk_of(path_),
-          .disk_bytes_free = disk_bytes_free};
+          .disk_bytes_free = disk_bytes_free,
+          .is_salvaged = database_.is_salvaged()};
 }
 
 std::uint64_t RocksdbVolume::measure() const {

@@ -42,10 +42,11 @@ TEST(CommandLines, StartOneWorkerGroupForTheMachine) {
 TEST(CommandLines, LeaveTheShareOfLandmarksToTheWorkerUnlessItIsGiven) {
   ServeOptions options = some_options();
   options.tier_ram_size = "64M";
+  options.eviction = "lru";
   EXPECT_FALSE(holds(worker_group_arguments(options, run_paths("/s"), {}, 1), {"--landmark-ram-size"}));
   options.landmark_ram_size = "8M";
   const Arguments arguments = worker_group_arguments(options, run_paths("/s"), {}, 1);
-  EXPECT_TRUE(holds(arguments, {"--tier-ram-size", "64M"}));
+  EXPECT_TRUE(holds(arguments, {"--tier-ram-size", "64M", "--eviction", "lru"}));
   EXPECT_TRUE(holds(arguments, {"--landmark-ram-size", "8M"}));
 }
 
