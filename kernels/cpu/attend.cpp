@@ -129,6 +129,16 @@ void check_stripes(const AttendTask& task) {
   }
 }
 
+// `to`: one vector and its lse; zeros where nothing was seen.
+void store(const RowHeadPartial& merged, std::size_t dim, float* out, float* lse) {
+  if (merged.out == nullptr) {
+    std::fill_n(out, dim, 0.0f);
+  } else {
+    std::memcpy(out, merged.out, dim * sizeof(float));
+  }
+  *lse = merged.lse;
+}
+
 void merge_leaves(Machine& machine, const AttendTask& task, std::span<const Leaf> leaves, LaneSpan root, Partial into) {
   std::vector<LaneSpan> spans;
   for (const Leaf& leaf : leaves) spans.push_back(leaf.span);
@@ -144,8 +154,7 @@ void merge_leaves(Machine& machine, const AttendTask& task, std::span<const Leaf
                                 }
                                 const RowHeadPartial merged =
                                     merge_tree(machine.table, dim, root, spans, parts, machine.scratch[thread].data());
-                                std::memcpy(into.out + i * dim, merged.out, dim * sizeof(float));
-                                into.lse[i] = merged.lse;
+                                store(merged, dim, into.out + i * dim, into.lse + i);
                               }
                             },
                             task.progress);
@@ -234,12 +243,7 @@ void merge(Machine& machine, const MergeTask& task) {
       const RowHeadPartial merged =
           merge_tree(machine.table, dim, {0, kLaneCount}, nodes, parts, machine.scratch[thread].data());
       float* into = task.into.out + i * dim;
-      if (merged.out == nullptr) {
-        std::fill_n(into, dim, 0.0f);
-      } else {
-        std::memcpy(into, merged.out, dim * sizeof(float));
-      }
-      task.into.lse[i] = merged.lse;
+      store(merged, dim, into, task.into.lse + i);
       if (task.tail.out != nullptr) {
         float weights[3];
         merge_into(machine.table, dim, 1, into, task.into.lse + i, task.tail.out + i * dim, task.tail.lse + i, weights);

@@ -33,7 +33,7 @@ struct RowHeadPartial {
 };
 
 // Merges the partials of disjoint nodes, ascending by lane, along the tree below `root`. scratch: kTreeDepth *
-// head_dim floats, where the result may lie. No nodes: lse = -inf and out = nullptr.
+// head_dim floats, where the result may lie. Where all partials are empty lse is -inf, and out may be nullptr.
 RowHeadPartial merge_tree(const KernelTable& table, std::size_t head_dim, LaneSpan root,
                           std::span<const LaneSpan> nodes, std::span<const RowHeadPartial> parts, float* scratch);
 

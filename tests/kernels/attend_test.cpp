@@ -385,6 +385,26 @@ TEST_P(Attend, WritesTheIdentityWhereNothingIsSeen) {
   }
 }
 
+// Partials of a node are cut along its tree, past levels of which one side is empty; then all of them may be empty too.
+TEST_P(Attend, WritesTheIdentityWhereNothingIsSeenOfANodeOfWhichHalfIsEmpty) {
+  Random random(17);
+  const auto backend = make_cpu_backend(GetParam(), 2);
+  StoredContext context(*backend, {KvType::f16, 1, 32}, 8 * kStripeTokens, random);
+  Question question(2, 32, {3, 4000}, random);
+  const std::vector<Stripe> stripes = context.stripes({192, 64});
+  ASSERT_EQ(stripes.size(), 2u);
+  std::vector<float> out(4 * 32, kNaN);
+  std::vector<float> lse(4, kNaN);
+  const Partial part{out.data(), lse.data()};
+  AttendTask task = task_of(context, question, stripes);
+  task.nodes = kRoot;
+  task.parts = {&part, 1};
+  const auto stream = backend->make_stream();
+  backend->attend(*stream, task);
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(lse[i] == -kInfinity, i < 2);
+  for (std::size_t i = 0; i < 2 * 32; ++i) EXPECT_EQ(out[i], 0.0f);
+}
+
 TEST_P(Attend, CallsProgressFromTheCallingThreadOnly) {
   Random random(8);
   const auto backend = make_cpu_backend(GetParam(), 3);
