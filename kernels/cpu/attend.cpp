@@ -23,6 +23,38 @@ std::size_t tile_row_heads(std::uint32_t head_dim) {
   return head_dim <= 64 ? 384 : head_dim <= 128 ? 192 : 96;
 }
 
+// The tiles of a task: runs of rows and of KV heads.
+struct Tiling {
+  std::size_t all_rows;
+  std::uint32_t all_kv_heads;
+  std::size_t rows;        // of a tile
+  std::uint32_t kv_heads;  // of a tile
+
+  std::size_t row_tiles() const { return (all_rows + rows - 1) / rows; }
+  std::size_t head_tiles() const { return (all_kv_heads + kv_heads - 1) / kv_heads; }
+  std::size_t count() const { return row_tiles() * head_tiles(); }
+  TileRows largest() const { return {0, rows, 0, kv_heads}; }
+  // Late rows see the most keys: they go first.
+  TileRows tile(std::size_t index) const {
+    const std::size_t first_row = (row_tiles() - 1 - index / head_tiles()) * rows;
+    const auto first_kv_head = static_cast<std::uint32_t>(index % head_tiles()) * kv_heads;
+    return {first_row, std::min(rows, all_rows - first_row), first_kv_head,
+            std::min(kv_heads, all_kv_heads - first_kv_head)};
+  }
+};
+
+// Equal runs of rows, with as many KV heads as there is room for.
+Tiling cut_into_tiles(const AttendTask& task) {
+  const std::uint32_t heads = task.format.kv_heads;
+  const std::size_t group = task.query_heads / heads;
+  const std::size_t most = tile_row_heads(task.format.head_dim);
+  const std::size_t most_rows = std::max<std::size_t>(1, most / group);
+  const std::size_t tiles = (task.rows + most_rows - 1) / most_rows;
+  const std::size_t rows = (task.rows + tiles - 1) / tiles;
+  const auto kv_heads = static_cast<std::uint32_t>(std::clamp<std::size_t>(most / (rows * group), 1, heads));
+  return {.all_rows = task.rows, .all_kv_heads = heads, .rows = rows, .kv_heads = kv_heads};
+}
+
 // A sub-tree of lanes whose partial is computed in one go, into the caller's memory if it is a whole node.
 struct Leaf {
   std::size_t node = 0;
@@ -190,26 +222,19 @@ void attend(Machine& machine, const AttendTask& task) {
     std::fill_n(task.page_lse, task.rows * task.query_heads * task.blocks.size() * kBlockPages, kNothing);
   }
   if (task.rows == 0 || task.nodes.empty()) return;
-  const std::uint32_t group = task.query_heads / task.format.kv_heads;
-  const std::size_t most_rows = std::max<std::size_t>(1, tile_row_heads(task.format.head_dim) / group);
-  const std::size_t tiles = (task.rows + most_rows - 1) / most_rows;
-  const std::size_t tile_rows = (task.rows + tiles - 1) / tiles;
-  const std::size_t heads = task.format.kv_heads;
+  Tiling tiling = cut_into_tiles(task);
   const std::size_t threads = machine.pool.thread_count();
-  const std::size_t wanted = threads == 1 ? 1 : (kPiecesPerThread * threads + tiles * heads - 1) / (tiles * heads);
-  std::vector<Leaf> leaves = cut_into_leaves(task, wanted);
+  const std::size_t wanted = threads == 1 ? 1 : kPiecesPerThread * threads;
+  std::vector<Leaf> leaves = cut_into_leaves(task, (wanted + tiling.count() - 1) / tiling.count());
+  while (tiling.kv_heads > 1 && tiling.count() * leaves.size() < wanted) tiling.kv_heads = (tiling.kv_heads + 1) / 2;
   place_leaves(machine, task, leaves);
-  for (Scratch& scratch : machine.scratch) scratch.reserve(TileFold::memory_floats(task, tile_rows));
+  for (Scratch& scratch : machine.scratch) scratch.reserve(TileFold::memory_floats(task, tiling.largest()));
   const std::span<const double> frequencies = machine.frequencies.of(task.rope);
   machine.pool.parallel_for(
-      tiles * heads * leaves.size(),
+      tiling.count() * leaves.size(),
       [&](std::size_t piece, std::size_t thread) {
-        // Late tiles see the most keys: they go first.
-        const std::size_t first = (tiles - 1 - piece / (heads * leaves.size())) * tile_rows;
-        if (first >= task.rows) return;
-        const TileRows rows{first, std::min(tile_rows, task.rows - first), static_cast<std::uint32_t>(piece % heads)};
-        const Leaf& leaf = leaves[piece / heads % leaves.size()];
-        TileFold(machine.table, task, frequencies, rows, machine.scratch[thread].data())
+        const Leaf& leaf = leaves[piece % leaves.size()];
+        TileFold(machine.table, task, frequencies, tiling.tile(piece / leaves.size()), machine.scratch[thread].data())
             .run(leaf.span, leaf.stripes, leaf.into);
       },
       task.progress);
