@@ -7,9 +7,8 @@
 //   2. Every start on a group has a request id of its own. Reports on any other are of a life that is over.
 //   3. A query holds its context: it does not expire under it.
 //   4. A query that is re-read (reread.h) runs twice: for its votes, which come as evidence and no token, then behind
-//   the
-//      excerpts, a context of its own that goes with it. Lost in the first run, that is begun again; behind it nothing
-//      needs the document any more.
+//      the excerpts, a context of its own that goes with it. Lost in the first run, that is begun again; behind it
+//      nothing needs the document any more.
 //
 // Threads: the event loop. Events are called from the loop, never from within start(). A Query that outlives this does
 // nothing when it goes.
