@@ -5,7 +5,8 @@
 //
 //   opening   the frame, and at least the first block: what every question reads (sinks)
 //   evidence  the pages of the largest mass, each with the one before and the one behind it, best first, as far as
-//             the budget goes: an excerpt most often begins before its sentence and ends behind it
+//             the budget goes and their mass is near the best: an excerpt most often begins before its sentence and
+//             ends behind it
 //   window    the last tokens of the document, those of the local window
 //
 // Excerpts are whole pages, so that a token range of the document says what was read. Pure functions of numbers.

@@ -28,7 +28,7 @@ RereadPlan planned(const AnswerSize& size, std::uint64_t opening_tokens, const s
 }
 
 TEST(RereadPlan, HoldsTheBeginningTheEvidenceWithItsNeighboursAndTheWindow) {
-  const RereadPlan plan = planned(size_of(20'000, 1024), 5, {{{9600, 9616}, 0.5f}, {{4992, 5024}, 0.25f}});
+  const RereadPlan plan = planned(size_of(20'000, 1024), 5, {{{9600, 9616}, 0.5f}, {{4992, 5024}, 0.4f}});
   EXPECT_EQ(plan.ranges, (std::vector<TokenRange>{{0, 128}, {4976, 5040}, {9584, 9632}, {19'488, 20'000}}));
   EXPECT_EQ(plan.tokens, 128u + 64u + 48u + 512u);
   EXPECT_EQ(plan.answer, (AnswerPlan{10, AttentionMode::exact}));
@@ -39,17 +39,23 @@ TEST(RereadPlan, KeepsAFrameThatIsLongerThanABlockWhole) {
 }
 
 TEST(RereadPlan, TakesTheBestEvidenceUntilItsTokensAreSpent) {
-  const std::vector<Evidence> evidence{{{9600, 9616}, 0.5f}, {{4992, 5024}, 0.25f}};
+  const std::vector<Evidence> evidence{{{9600, 9616}, 0.5f}, {{4992, 5024}, 0.4f}};
   EXPECT_EQ(planned(size_of(20'000, 48), 0, evidence).ranges,
             (std::vector<TokenRange>{{0, 128}, {9584, 9632}, {19'488, 20'000}}));
   EXPECT_EQ(planned(size_of(20'000, 64), 0, evidence).ranges,
             (std::vector<TokenRange>{{0, 128}, {4976, 4992}, {9584, 9632}, {19'488, 20'000}}));
 }
 
+TEST(RereadPlan, LeavesOutWhatHasMuchLessMassThanTheBest) {
+  const std::vector<Evidence> evidence{{{9600, 9616}, 0.8f}, {{4992, 5024}, 0.6f}, {{2000, 2016}, 0.59f}};
+  EXPECT_EQ(planned(size_of(20'000, 1024), 0, evidence).ranges,
+            (std::vector<TokenRange>{{0, 128}, {4976, 5040}, {9584, 9632}, {19'488, 20'000}}));
+}
+
 TEST(RereadPlan, TakesLessEvidenceWhereTheWindowIsFull) {
   AnswerSize size = size_of(20'000, 1024);
   size.max_tokens = 8192 - 20 - 128 - 512 - 48;
-  const std::vector<Evidence> evidence{{{9600, 9616}, 0.5f}, {{4992, 5024}, 0.25f}};
+  const std::vector<Evidence> evidence{{{9600, 9616}, 0.5f}, {{4992, 5024}, 0.4f}};
   EXPECT_EQ(planned(size, 0, evidence).tokens, 128u + 512u + 48u);
   size.max_tokens = 8192 - 20 - 128 - 512;
   EXPECT_EQ(planned(size, 0, evidence).tokens, 128u + 512u);
@@ -66,7 +72,7 @@ TEST(RereadPlan, LeavesToTheAnswerWhatTheWindowLeaves) {
 }
 
 TEST(RereadPlan, TakesNoTokenTwiceOrFromBehindTheEnd) {
-  const RereadPlan plan = planned(size_of(700, 1024), 0, {{{112, 144}, 0.5f}, {{176, 192}, 0.25f}});
+  const RereadPlan plan = planned(size_of(700, 1024), 0, {{{112, 144}, 0.5f}, {{176, 192}, 0.4f}});
   EXPECT_EQ(plan.ranges, (std::vector<TokenRange>{{0, 700}}));
   EXPECT_EQ(plan.tokens, 700u);
 }
