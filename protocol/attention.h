@@ -33,7 +33,7 @@ enum class SelectionUnit : std::uint8_t { page = 0, block = 1 };
 enum class PositionPolicy : std::uint8_t {
   block_constant = 0,  // every far block in the 128 positions before the window
   true_near = 1,       // where it stands if the model's window reaches it, else as block_constant
-  compacted = 2,       // far blocks one behind the other, in order, up to the window
+  compacted = 2,       // what is read of far blocks one behind the other, in order, up to the window
   clamped = 3,         // where it stands, at most as far as the model's window reaches
 };
 

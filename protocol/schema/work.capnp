@@ -135,7 +135,7 @@ enum PositionPolicy {
   # Where a block far from the question is shown.
   blockConstant @0;               # In the 128 positions before the local window.
   trueNear @1;                    # Where it stands, if the model's window reaches it; else as blockConstant.
-  compacted @2;                   # One behind the other, in order, up to the local window.
+  compacted @2;                   # What is read one behind the other, in order, up to the local window.
   clamped @3;                     # Where it stands, at most as far as the model's window reaches.
 }
 

@@ -1,6 +1,7 @@
 #include "worker/parallel/retrieval.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -50,20 +51,27 @@ std::vector<std::uint32_t> selection_sources(const AttentionSpec& spec, const Gr
 }
 
 // Where a far block is shown, by the position of its first token. `nearest`: the last 128 positions before the window;
-// `reach`: the first position that the rows may see; `blocks_behind`: of those read, between it and the window.
+// `reach`: the first position that the rows may see; `compacted`: where it stands if all that is read stands together.
 std::int64_t shown_at(PositionPolicy policy, std::int64_t stands_at, std::int64_t nearest, std::int64_t reach,
-                      std::int64_t blocks_behind) {
+                      std::int64_t compacted) {
   switch (policy) {
     case PositionPolicy::block_constant:
       break;
     case PositionPolicy::true_near:
       return stands_at >= reach ? stands_at : nearest;
     case PositionPolicy::compacted:
-      return std::max(nearest - blocks_behind * std::int64_t{kBlockTokens}, reach);
+      return std::max(compacted, reach);
     case PositionPolicy::clamped:
       return std::max(stands_at, reach);
   }
   return nearest;
+}
+
+// The pages that any KV head reads of a selected block.
+std::uint8_t pages_read(const memory_store::Selection& selection, std::size_t index, std::uint32_t kv_heads) {
+  std::uint8_t pages = 0;
+  for (std::uint32_t head = 0; head < kv_heads; ++head) pages |= selection.masks[index * kv_heads + head];
+  return pages;
 }
 
 }  // namespace
@@ -236,7 +244,7 @@ std::vector<VisibleBlock> Retrieval::show(const memory_store::Selection& selecti
   const std::int64_t nearest = (std::int64_t{pages_.end_block()} - 1) * kBlockTokens;
   std::vector<VisibleBlock> kept;
   std::size_t left = selection.blocks.size();
-  std::int64_t read_behind = 0;
+  std::int64_t taken_from = nearest + kBlockTokens;  // by what is read, when it stands together
   for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
     const bool is_candidate = pages_.contains(block->index);
     const bool is_selected = is_candidate && left > 0 && selection.blocks[left - 1] == block->index;
@@ -247,8 +255,11 @@ std::vector<VisibleBlock> Retrieval::show(const memory_store::Selection& selecti
       const std::int64_t stands_at = std::int64_t{block->index} * kBlockTokens;
       const bool is_read = is_selected || !is_candidate;
       const PositionPolicy policy = is_read ? spec_.positions : PositionPolicy::block_constant;
-      block->shift = shown_at(policy, stands_at, nearest, tile_end - window_, read_behind) - stands_at;
-      if (is_read) ++read_behind;
+      // Its last page that is read ends where the next block's begins, so that a page stands behind an earlier one.
+      const std::uint8_t pages = is_selected ? pages_read(selection, left, group_.format.kv_heads) : 0xff;
+      const std::int64_t compacted = taken_from - std::bit_width(pages) * std::int64_t{kPageTokens};
+      block->shift = shown_at(policy, stands_at, nearest, tile_end - window_, compacted) - stands_at;
+      if (is_read) taken_from -= std::popcount(pages) * std::int64_t{kPageTokens};
     }
     kept.push_back(*block);
   }
