@@ -44,8 +44,8 @@ class Excerpts {
   std::uint64_t tokens_ = 0;
 };
 
-// Of the best page's mass: what has less is not what the question is about. Sentences of one form that stand behind the
-// right one are told instead of it, and had 0.4 to 0.66 of its mass (docs/retrieval.md).
+// Of the best page's mass: what has less is not what the question is about, and is told instead of it where it has the
+// same form (docs/retrieval.md).
 constexpr float kLeastShare = 0.75f;
 
 void add_evidence(Excerpts& excerpts, std::span<const Evidence> evidence, std::uint64_t most_tokens) {

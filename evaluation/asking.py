@@ -12,6 +12,8 @@ from service import Service
 # As the service names them, without those that name no method of their own (docs/retrieval.md).
 METHODS = ["exact", "rotulus", "one_pass", "page_means", "quest", "twilight", "moba", "infllm", "longheads",
            "tokenselect", "tidal", "hylra", "infiniretri", "streaming_llm"]
+LANDMARKS = ["sketch", "mean"]
+LANDMARKS_OF_AUDITS = [*LANDMARKS, "bounds"]  # which limit what was missed
 IDENTITY = ("tokens", "document", "question", "method")
 
 
@@ -67,7 +69,8 @@ def ask(service, records, where, names, args, build):
     if not todo:
         return
     document = build()
-    context = service.submit(document.text, frame="raw", attention="retrieval")
+    landmarks = LANDMARKS_OF_AUDITS if args.audit else LANDMARKS
+    context = service.submit(document.text, frame="raw", attention="retrieval", landmarks=landmarks)
     try:
         seconds, counted = service.wait(context)
         print(f"{' '.join(str(value) for value in where.values())}: {counted} tokens, {seconds:.0f} s", flush=True)
@@ -92,7 +95,7 @@ def make_parser(description, out, tokens, methods):
     parser.add_argument("--methods", nargs="+", default=methods, metavar="NAME[,FIELD=VALUE…]",
                         help=f"any of {', '.join(METHODS)}; behind it, fields of `attention` that change it")
     parser.add_argument("--window", type=int, default=8192, help="tokens of the model's window")
-    parser.add_argument("--audit", action="store_true", help="compare what was missed with the truth")
+    parser.add_argument("--audit", action="store_true", help="compare what was missed with the truth and its bound")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(out))
     parser.add_argument("--plot", type=pathlib.Path, help="an SVG file to draw")

@@ -5,8 +5,8 @@
 The documents and questions are those of needles.py, and so are the lines of the file; table and plot are others.
 Where the document fits the window, *agrees* is the share of answers that are that of `exact`, word for word, and *KL*
 how far its first token's distribution is from that of `exact`, in nats, at least. *missed* is the service's estimate of
-the softmax mass that the question's last row did not read, and with --audit the truth beside it, for which the service
-reads everything once.
+the softmax mass that the question's last row did not read, and with --audit the truth and its bound beside it, for
+which the service reads everything once and keeps bounds of the keys, by which `quest` then selects.
 """
 import statistics
 
@@ -35,14 +35,15 @@ def summaries(args, lines):
                "kl": mean(divergence(wanted["first"], line["first"]) for wanted, line in paired),
                "seconds": statistics.median(line["seconds"] for line in asked),
                "blocks": mean(line["attention"]["blocks_read"] for line in asked),
-               "missed": missed("mean"), "true": missed("true_mean")}
+               "missed": missed("mean"), "true": missed("true_mean"), "bound": missed("bound_mean")}
 
 
 def show(args, lines):
     rows = list(summaries(args, [line for line in lines if line["method"] in args.methods]))
-    table(["method", "tokens", "found", "agrees", "KL", "blocks", "missed", "truth", "s"],
+    table(["method", "tokens", "found", "agrees", "KL", "blocks", "missed", "truth", "bound", "s"],
           [[row["method"], row["tokens"], f"{row['found']}/{row['asked']}", digits(row["agrees"]), digits(row["kl"], 3),
-            f"{row['blocks']:.0f}", digits(row["missed"], 3), digits(row["true"], 3), digits(row["seconds"])]
+            f"{row['blocks']:.0f}", *(digits(row[name], 3) for name in ("missed", "true", "bound")),
+            digits(row["seconds"])]
            for row in rows])
     if args.plot:
         args.plot.write_text(scatter({

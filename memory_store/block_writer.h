@@ -3,8 +3,7 @@
 //
 // Invariants:
 //   1. A block keeps a pin in host memory from its first byte until it is on its volume, or its object has failed.
-//   2. KV blocks of one volume are written in the order in which they were sealed, in batches of <=
-//   kMaxWriteBatchBytes.
+//   2. KV blocks of one volume are written in the order in which they were sealed, kMaxWriteBatchBytes at most at once.
 //      Landmarks and bounds wait for their object to be finished, or until host memory wants their place: see
 //      manifest.h for why.
 //   3. A failed object stays failed: every later call for it throws what it failed with, until it is abandoned.
