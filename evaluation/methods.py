@@ -6,7 +6,8 @@ The documents and questions are those of needles.py, and so are the lines of the
 Where the document fits the window, *agrees* is the share of answers that are that of `exact`, word for word, and *KL*
 how far its first token's distribution is from that of `exact`, in nats, at least. *missed* is the service's estimate of
 the softmax mass that the question's last row did not read, and with --audit the truth and its bound beside it, for
-which the service reads everything once and keeps bounds of the keys, by which `quest` then selects.
+which the service reads everything once and keeps bounds of the keys, by which `quest` then selects; *recall* is then
+the share of the pages that scoring all of them would have chosen and a first stage (`scan_share`) left to be chosen.
 """
 import statistics
 
@@ -35,14 +36,15 @@ def summaries(args, lines):
                "kl": mean(divergence(wanted["first"], line["first"]) for wanted, line in paired),
                "seconds": statistics.median(line["seconds"] for line in asked),
                "blocks": mean(line["attention"]["blocks_read"] for line in asked),
-               "missed": missed("mean"), "true": missed("true_mean"), "bound": missed("bound_mean")}
+               "missed": missed("mean"), "true": missed("true_mean"), "bound": missed("bound_mean"),
+               "recall": missed("scan_recall")}
 
 
 def show(args, lines):
     rows = list(summaries(args, [line for line in lines if line["method"] in args.methods]))
-    table(["method", "tokens", "found", "agrees", "KL", "blocks", "missed", "truth", "bound", "s"],
+    table(["method", "tokens", "found", "agrees", "KL", "blocks", "missed", "truth", "bound", "recall", "s"],
           [[row["method"], row["tokens"], f"{row['found']}/{row['asked']}", digits(row["agrees"]), digits(row["kl"], 3),
-            f"{row['blocks']:.0f}", *(digits(row[name], 3) for name in ("missed", "true", "bound")),
+            f"{row['blocks']:.0f}", *(digits(row[name], 3) for name in ("missed", "true", "bound", "recall")),
             digits(row["seconds"])]
            for row in rows])
     if args.plot:

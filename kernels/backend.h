@@ -139,6 +139,7 @@ struct ScoreTask {
   std::size_t rows = 0;
   const float* queries = nullptr;               // [rows, query_heads, head_dim], not rotated
   std::span<const std::byte* const> landmarks;  // of complete blocks, landmark_block_bytes or bounds_block_bytes each
+  std::span<const std::uint8_t> head_masks;     // [blocks, kv_heads], the pages scored, the others are -inf; empty: all
   std::span<const PageRun> runs;                // e.g. one for each lane
   float* scores = nullptr;                      // [query_heads, rows, 8 * blocks]
   float* lse = nullptr;                         // [runs, query_heads, rows]

@@ -26,6 +26,22 @@ void keep_best(std::vector<ScoredPage>& pages, std::size_t count) {
   std::sort(pages.begin(), pages.end(), is_better);
 }
 
+std::size_t Selection::count_common(const Selection& other) const {
+  const std::size_t kv_heads = blocks.empty() ? 0 : masks.size() / blocks.size();
+  std::size_t common = 0;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const auto found = std::lower_bound(other.blocks.begin(), other.blocks.end(), blocks[i]);
+    if (found == other.blocks.end() || *found != blocks[i]) continue;
+    const std::uint8_t* of_other =
+        other.masks.data() + static_cast<std::size_t>(found - other.blocks.begin()) * kv_heads;
+    for (std::size_t head = 0; head < kv_heads; ++head) {
+      common += static_cast<std::size_t>(
+          std::popcount(static_cast<std::uint8_t>(masks[i * kv_heads + head] & of_other[head])));
+    }
+  }
+  return common;
+}
+
 std::size_t Selection::largest(std::uint32_t kv_heads) const {
   std::size_t most = 0;
   for (std::uint32_t head = 0; head < kv_heads; ++head) {

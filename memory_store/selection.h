@@ -29,6 +29,8 @@ void keep_best(std::vector<ScoredPage>& pages, std::size_t count);
 struct Selection {
   std::vector<std::uint32_t> blocks;  // ascending
   std::vector<std::uint8_t> masks;
+  // Pages that both have, over all KV heads: of how many there are as many as here.
+  std::size_t count_common(const Selection& other) const;
   // The most pages of any KV head.
   std::size_t largest(std::uint32_t kv_heads) const;
 };

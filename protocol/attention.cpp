@@ -29,6 +29,11 @@ void check(const AttentionSpec& spec) {
           "1 where `unit` is \"block\": a block's share is not known");
   require(std::has_single_bit(spec.reselect_every) && spec.reselect_every <= kMaxReselectEvery, "reselect_every",
           spec.reselect_every, fmt::format("a power of two from 1 to {}", kMaxReselectEvery));
+  require(std::has_single_bit(spec.rescan_every) && spec.rescan_every <= kMaxReselectEvery, "rescan_every",
+          spec.rescan_every, fmt::format("a power of two from 1 to {}", kMaxReselectEvery));
+  require(spec.candidate_pages >= 1 && spec.candidate_pages <= kMaxCandidatePages, "candidate_pages",
+          spec.candidate_pages, fmt::format("from 1 to {}", kMaxCandidatePages));
+  require(spec.scan_share > 0 && spec.scan_share <= 1, "scan_share", spec.scan_share, "above 0 and at most 1");
   require(spec.layer_stride >= 1 && spec.layer_stride <= kMaxSelectLayers, "layer_stride", spec.layer_stride,
           fmt::format("from 1 to {}", kMaxSelectLayers));
   require(spec.select_layers.size() <= kMaxSelectLayers, "select_layers", spec.select_layers.size(),

@@ -1,9 +1,10 @@
 // How an answer attends to its context: a choice in each stage of selecting pages; and what it then read.
 //
-//   score    landmark           what stands in for a page's keys
+//   score    landmark           what stands in for a page's keys;  scan_share: for how many of them
 //   vote     vote, vote_over    how the shares that rows and query heads give a page become one, for whom
 //   select   unit, budget_tokens, top_p
 //   when     reselect_every     in an answer;  select_layers, layer_stride: in which layers, the others reuse
+//   among    rescan_every       all pages, or the candidate_pages that were best when all were looked at
 //   show     positions          where what is selected stands in the model's window
 //   again    second_pass        with the pages of the largest mass pinned
 //            reread_tokens      … or not at all: their text is read again as a prompt of its own, exactly
@@ -60,7 +61,10 @@ struct AttentionSpec {
   SelectionUnit unit = SelectionUnit::page;  // block: the best of its pages speaks for it
   float top_p = 1;                           // (0, 1]: the fewest pages with that share of all votes, in the budget
   std::uint32_t reselect_every = 8;          // positions of an answer; a power of two, 1 … 64
-  std::uint32_t layer_stride = 1;            // layers whose index is a multiple select, the others reuse …
+  std::uint32_t rescan_every = 8;            // likewise; between, what is selected is among …
+  std::uint32_t candidate_pages = 8192;      // … so many of each list, and never fewer than the budget
+  float scan_share = 1;            // (0, 1]: of all pages, by their means, those that are scored by `landmark`
+  std::uint32_t layer_stride = 1;  // layers whose index is a multiple select, the others reuse …
   std::vector<std::uint32_t> select_layers = {};  // … or, where not empty, these; ascending. The first always does
   PositionPolicy positions = PositionPolicy::block_constant;
   bool wants_missed_mass = false;  // report an estimate of what was left out
@@ -94,6 +98,7 @@ struct MissedMass {
   bool is_bounded = false;  // what no truth is above is known:
   float bound_mean = 0;
   float bound_worst = 0;
+  float scan_recall = 1;  // audited: of the pages that scoring all would have chosen, the share that was
   bool operator==(const MissedMass&) const = default;
 };
 

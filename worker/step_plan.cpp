@@ -113,6 +113,9 @@ void visit(Archive& archive, protocol::AttentionSpec& spec) {
   archive(spec.unit);
   archive(spec.top_p);
   archive(spec.reselect_every);
+  archive(spec.rescan_every);
+  archive(spec.candidate_pages);
+  archive(spec.scan_share);
   archive(spec.layer_stride);
   visit(archive, spec.select_layers);
   archive(spec.positions);
@@ -193,6 +196,7 @@ void visit(Archive& archive, protocol::MissedMass& missed) {
   archive(missed.is_bounded);
   archive(missed.bound_mean);
   archive(missed.bound_worst);
+  archive(missed.scan_recall);
 }
 
 template <typename Archive>

@@ -95,6 +95,15 @@ constexpr Field<AnswerAttention> kAnswerForm[] = {
      [](FieldValue v, AnswerAttention& a) {
        a.spec.reselect_every = static_cast<std::uint32_t>(v.integer(1, protocol::kMaxReselectEvery));
      }},
+    {"rescan_every",
+     [](FieldValue v, AnswerAttention& a) {
+       a.spec.rescan_every = static_cast<std::uint32_t>(v.integer(1, protocol::kMaxReselectEvery));
+     }},
+    {"candidate_pages",
+     [](FieldValue v, AnswerAttention& a) {
+       a.spec.candidate_pages = static_cast<std::uint32_t>(v.integer(1, protocol::kMaxCandidatePages));
+     }},
+    {"scan_share", [](FieldValue v, AnswerAttention& a) { a.spec.scan_share = static_cast<float>(v.number(0, 1)); }},
     {"layer_stride",
      [](FieldValue v, AnswerAttention& a) {
        a.spec.layer_stride = static_cast<std::uint32_t>(v.integer(1, protocol::kMaxSelectLayers));
@@ -185,7 +194,10 @@ void write_report(JsonWriter& json, const protocol::AttentionReport& report, con
   json.field("second_pass", report.second_pass).field("pinned_pages", report.pinned_pages);
   if (const auto& missed = report.missed_mass) {
     json.key("missed_mass").begin_object().field("mean", missed->mean).field("worst", missed->worst);
-    if (missed->is_audited) json.field("true_mean", missed->true_mean).field("true_worst", missed->true_worst);
+    if (missed->is_audited) {
+      json.field("true_mean", missed->true_mean).field("true_worst", missed->true_worst);
+      json.field("scan_recall", missed->scan_recall);
+    }
     if (missed->is_bounded) json.field("bound_mean", missed->bound_mean).field("bound_worst", missed->bound_worst);
     json.end_object();
   }

@@ -30,9 +30,9 @@ void write_retrieval(JsonWriter& json, std::string_view mode, const protocol::Re
 std::string_view mode_of(const protocol::RetrievalParameters& retrieval);  // of a context whose tokens are counted
 
 // {"mode", "context_tokens", "attended_tokens", "blocks_read", "second_pass", "pinned_pages"}, and where it is known
-// "missed_mass": {"mean", "worst"}, audited also "true_mean", "true_worst", by bounds also "bound_mean", "bound_worst";
-// under retrieval "landmark"; where it was asked for "reread": {"token_ranges", "computed_tokens"}, of the context, no
-// range where it was attended exactly.
+// "missed_mass": {"mean", "worst"}, audited also "true_mean", "true_worst", "scan_recall", by bounds also "bound_mean",
+// "bound_worst"; under retrieval "landmark"; where it was asked for "reread": {"token_ranges", "computed_tokens"}, of
+// the context, no range where it was attended exactly.
 void write_report(JsonWriter& json, const protocol::AttentionReport& report,
                   const std::optional<Reread>& reread = std::nullopt);
 // [{"token_range", "mass", "text"}], best first.

@@ -146,11 +146,12 @@ struct MergeWeights {
   float* lse;
 };
 
-// Scores of one block's pages for the rows of one KV head: scores[i * stride + page] = max over the page's tokens of
-// <queries[i], key~>, every product one chain over the channels ascending.
+// Scores of some pages of a block for the rows of one KV head: scores[i * stride + page] = max over the page's tokens
+// of <queries[i], key~>, every product one chain over the channels ascending. The others' are not written.
 struct ScoreBlock {
   LandmarkView landmarks;
   std::uint32_t head_dim;
+  std::uint8_t pages;    // bit p: page p
   const float* queries;  // [row_heads][head_dim], times scale
   std::size_t row_heads;
   float* scores;  // [row_heads][8], rows `stride` apart

@@ -137,6 +137,23 @@ void take_columns(const ScoreTask& task, const LandmarkView& landmarks, float* c
   }
 }
 
+// The pages of a block that are scored for a KV head.
+std::uint8_t pages_of(const ScoreTask& task, std::uint32_t head, std::size_t block) {
+  return task.head_masks.empty() ? 0xff : task.head_masks[block * task.kv_heads + head];
+}
+
+// … and what the others are worth to its rows. scores: as below.
+void hide_others(const ScoreTask& task, std::uint32_t head, std::size_t first, std::size_t count, float* scores) {
+  if (task.head_masks.empty()) return;
+  const std::size_t row_heads = task.rows * (task.query_heads / task.kv_heads);
+  for (std::size_t i = 0; i < row_heads; ++i, scores += task.landmarks.size() * kBlockPages) {
+    for (std::size_t page = 0; page < count * kBlockPages; ++page) {
+      const std::uint8_t pages = pages_of(task, head, first + page / kBlockPages);
+      if ((pages >> page % kBlockPages & 1u) == 0) scores[page] = kNothing;
+    }
+  }
+}
+
 // One KV head of `count` blocks from `first` on. scores: [row_heads, pages], of the first of them.
 void score_products(Machine& machine, const ScoreTask& task, std::uint32_t head, std::size_t first, std::size_t count,
                     const float* queries, float* scores, float* panel) {
@@ -170,6 +187,7 @@ void score_sketches(Machine& machine, const ScoreTask& task, std::uint32_t head,
     const std::byte* landmarks = task.landmarks[first + i] + head * landmark_head_bytes(task.head_dim);
     machine.table.score_block({.landmarks = view_landmarks(landmarks, task.head_dim),
                                .head_dim = task.head_dim,
+                               .pages = pages_of(task, head, first + i),
                                .queries = queries,
                                .row_heads = task.rows * (task.query_heads / task.kv_heads),
                                .scores = scores + i * kBlockPages,
@@ -347,6 +365,8 @@ void summarize(Machine& machine, const KvFormat& format, const Rope& rope, std::
 void score(Machine& machine, const ScoreTask& task) {
   KERNELS_CHECK(task.kv_heads > 0 && task.query_heads % task.kv_heads == 0, task.query_heads, task.kv_heads);
   KERNELS_CHECK(task.head_dim > 0 && task.head_dim % 16 == 0, task.head_dim);
+  KERNELS_CHECK(task.head_masks.empty() || task.head_masks.size() == task.landmarks.size() * task.kv_heads,
+                task.head_masks.size(), task.landmarks.size());
   const std::size_t row_heads = task.rows * (task.query_heads / task.kv_heads);
   const std::size_t pages = task.landmarks.size() * kBlockPages;
   if (row_heads == 0) return;
@@ -362,8 +382,10 @@ void score(Machine& machine, const ScoreTask& task) {
     const std::size_t first = piece / task.kv_heads * kBlocksPerPiece;
     const std::size_t count = std::min(kBlocksPerPiece, task.landmarks.size() - first);
     const auto score_blocks = task.landmark == Landmark::sketch ? score_sketches : score_products;
-    score_blocks(machine, task, head, first, count, queries + head * query_floats,
-                 task.scores + head * row_heads * pages + first * kBlockPages, machine.scratch[thread].data());
+    float* scores = task.scores + head * row_heads * pages + first * kBlockPages;
+    score_blocks(machine, task, head, first, count, queries + head * query_floats, scores,
+                 machine.scratch[thread].data());
+    hide_others(task, head, first, count, scores);
   });
   sum_pages(machine, {task.query_heads * task.rows, pages, task.scores, task.runs, task.lse});
 }

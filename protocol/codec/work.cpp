@@ -180,6 +180,9 @@ void write(AttentionSpec::Builder to, const protocol::AttentionSpec& from) {
   to.setWantsMissedMass(from.wants_missed_mass);
   to.setAudits(from.audits);
   to.setRereadTokens(from.reread_tokens);
+  to.setRescanEvery(from.rescan_every);
+  to.setCandidatePages(from.candidate_pages);
+  to.setScanShare(from.scan_share);
 }
 
 protocol::AttentionSpec read(AttentionSpec::Reader from) {
@@ -197,6 +200,9 @@ protocol::AttentionSpec read(AttentionSpec::Reader from) {
       .unit = from_wire(from.getUnit(), protocol::SelectionUnit::block, "unit"),
       .top_p = from.getTopP(),
       .reselect_every = from.getReselectEvery(),
+      .rescan_every = from.getRescanEvery(),
+      .candidate_pages = from.getCandidatePages(),
+      .scan_share = from.getScanShare(),
       .layer_stride = from.getLayerStride(),
       .select_layers = read_numbers<std::uint32_t>(layers),
       .positions = from_wire(from.getPositions(), protocol::PositionPolicy::clamped, "positions"),
@@ -229,11 +235,12 @@ void write(MissedMass::Builder to, const protocol::MissedMass& from) {
   to.setIsBounded(from.is_bounded);
   to.setBoundMean(from.bound_mean);
   to.setBoundWorst(from.bound_worst);
+  to.setScanRecall(from.scan_recall);
 }
 
 protocol::MissedMass read(MissedMass::Reader from) {
-  const float shares[] = {from.getMean(),      from.getWorst(),     from.getTrueMean(),
-                          from.getTrueWorst(), from.getBoundMean(), from.getBoundWorst()};
+  const float shares[] = {from.getMean(),      from.getWorst(),      from.getTrueMean(),  from.getTrueWorst(),
+                          from.getBoundMean(), from.getBoundWorst(), from.getScanRecall()};
   for (const float share : shares) {
     if (!std::isfinite(share)) refuse("missed_mass", "a share is no finite number");
   }
@@ -244,7 +251,8 @@ protocol::MissedMass read(MissedMass::Reader from) {
           .true_worst = shares[3],
           .is_bounded = from.getIsBounded(),
           .bound_mean = shares[4],
-          .bound_worst = shares[5]};
+          .bound_worst = shares[5],
+          .scan_recall = shares[6]};
 }
 
 void write(AttentionReport::Builder to, const protocol::AttentionReport& from) {

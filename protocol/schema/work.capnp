@@ -158,6 +158,9 @@ struct AttentionSpec {
   wantsMissedMass @14 :Bool;      # Report an estimate of what was left out.
   audits @15 :Bool;               # And the truth, for which the question's last rows read everything once.
   rereadTokens @16 :UInt32;       # Of the best pages' text, to be computed again by the coordinator; 0: none is.
+  rescanEvery @17 :UInt32;        # Positions of an answer between two looks at all pages; a power of two, 1 to 64.
+  candidatePages @18 :UInt32;     # Of each list, among which is selected in between; at least 1.
+  scanShare @19 :Float32;         # (0, 1]: of all pages, by their means, those that are scored by the landmark.
 }
 
 struct Evidence {
@@ -177,6 +180,7 @@ struct MissedMass {
   isBounded @5 :Bool;             # Whether bounds of the keys say what the truth is not above.
   boundMean @6 :Float32;          # If so, of mean.
   boundWorst @7 :Float32;         # If so, of worst.
+  scanRecall @8 :Float32;         # Audited: of the pages that scoring all would have chosen, the share that was.
 }
 
 struct AttentionReport {

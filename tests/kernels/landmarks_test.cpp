@@ -56,7 +56,8 @@ struct Scored {
 };
 
 Scored score(Backend& backend, Stream& stream, const Summary& summary, const Question& question, std::size_t first_row,
-             std::size_t rows, std::vector<PageRun> runs, Landmark landmark = Landmark::sketch) {
+             std::size_t rows, std::vector<PageRun> runs, Landmark landmark = Landmark::sketch,
+             std::span<const std::uint8_t> head_masks = {}) {
   const std::size_t pages = summary.views.size() * kBlockPages;
   Scored scored{std::vector<float>(question.query_heads * rows * pages),
                 std::vector<float>(runs.size() * question.query_heads * rows)};
@@ -69,6 +70,7 @@ Scored score(Backend& backend, Stream& stream, const Summary& summary, const Que
   task.rows = rows;
   task.queries = question.queries.data() + first_row * question.query_heads * summary.format.head_dim;
   task.landmarks = summary.views;
+  task.head_masks = head_masks;
   task.runs = runs;
   task.scores = scored.scores.data();
   task.lse = scored.lse.data();
@@ -171,6 +173,36 @@ TEST_P(Landmarks, ScoreEachPageAsTheReferenceDoes) {
         ASSERT_EQ(scored.lse[(question.query_heads + h) * 5 + row], -kInfinity);
         ASSERT_NEAR(scored.lse[(2 * question.query_heads + h) * 5 + row], std::log(sums[2]), 1e-5);
       }
+    }
+  }
+}
+
+// … and those of a mask to the same bits, whatever else is scored with them.
+TEST_P(Landmarks, ScoreThePagesOfAMaskAlone) {
+  for (const Landmark landmark : {Landmark::sketch, Landmark::mean, Landmark::sketched_bounds}) {
+    Random random(7);
+    const KvFormat format{KvType::f16, 2, 64};
+    StoredContext context(*backend_, format, 21 * kBlockTokens, random);
+    const Question question(6, format.head_dim, {3000, 3001, 3002}, random);
+    const Summary summary(*backend_, *stream_, context, question.rope);
+    const std::size_t pages = summary.views.size() * kBlockPages;
+    std::vector<std::uint8_t> masks;
+    for (std::size_t i = 0; i < 2 * summary.views.size(); ++i) {
+      masks.push_back(static_cast<std::uint8_t>(random.below(4) == 0 ? 0 : random.below(256)));
+    }
+    const std::vector<PageRun> runs{{0, 21}};
+    const Scored all = score(*backend_, *stream_, summary, question, 0, 3, runs, landmark);
+    const Scored some = score(*backend_, *stream_, summary, question, 0, 3, runs, landmark, masks);
+    for (std::size_t i = 0; i < all.scores.size(); ++i) {
+      const std::size_t page = i % pages;
+      const std::size_t kv_head = i / pages / 3 / 3;
+      const bool takes_part = (masks[page / kBlockPages * 2 + kv_head] >> page % kBlockPages & 1u) != 0;
+      ASSERT_EQ(some.scores[i], takes_part ? all.scores[i] : -kInfinity) << i;
+    }
+    for (std::size_t list = 0; list < all.lse.size(); ++list) {
+      double sum = 0;
+      for (std::size_t page = 0; page < pages; ++page) sum += std::exp(double(some.scores[list * pages + page]));
+      ASSERT_NEAR(some.lse[list], std::log(sum), 1e-5);
     }
   }
 }

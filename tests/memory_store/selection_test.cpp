@@ -81,5 +81,15 @@ TEST(Selection, NeighboursStayWithinTheCandidates) {
   EXPECT_EQ(with_neighbours(pages, 3, 8, 32), (std::vector<std::uint32_t>{8, 9, 29, 30, 31}));
 }
 
+TEST(Selections, CountWhatTheyShare) {
+  const Selection a{{1, 4, 9}, {0b11, 0b1, 0b100, 0, 0xff, 0x0f}};
+  const Selection b{{4, 5, 9}, {0b101, 0b1, 0xff, 0xff, 0xf0, 0xff}};
+  EXPECT_EQ(a.count_common(a), 3u + 1u + 12u);
+  EXPECT_EQ(a.count_common(b), 1u + 4u + 4u);
+  EXPECT_EQ(b.count_common(a), a.count_common(b));
+  EXPECT_EQ(a.count_common({}), 0u);
+  EXPECT_EQ(Selection{}.count_common(a), 0u);
+}
+
 }  // namespace
 }  // namespace rotulus::memory_store

@@ -101,6 +101,9 @@ void fill(AttentionSpec& attention) {
   attention.top_p = 1;
   if (attention.unit == SelectionUnit::page) attention.top_p -= static_cast<float>(*rc::gen::inRange(0, 100)) / 100;
   attention.reselect_every = 1u << *rc::gen::inRange(0, 7);
+  attention.rescan_every = 1u << *rc::gen::inRange(0, 7);
+  attention.candidate_pages = *rc::gen::inRange<std::uint32_t>(1, kMaxCandidatePages + 1);
+  attention.scan_share = 1 - static_cast<float>(*rc::gen::inRange(0, 100)) / 100;
   attention.layer_stride = *rc::gen::inRange<std::uint32_t>(1, kMaxSelectLayers + 1);
   std::sort(attention.select_layers.begin(), attention.select_layers.end());
   const auto repeated = std::unique(attention.select_layers.begin(), attention.select_layers.end());

@@ -212,6 +212,9 @@ TEST(Codec, MeetsTheOtherLimits) {
            "reread_tokens");
     expect(StartAnswer{.attention = {.local_tokens = 128 + (is_over ? 16u : 0u)}}, "local_tokens");
     expect(StartAnswer{.attention = {.reselect_every = kMaxReselectEvery << more}}, "reselect_every");
+    expect(StartAnswer{.attention = {.rescan_every = kMaxReselectEvery << more}}, "rescan_every");
+    expect(StartAnswer{.attention = {.candidate_pages = static_cast<std::uint32_t>(kMaxCandidatePages + more)}},
+           "candidate_pages");
     expect(StartAnswer{.attention = {.layer_stride = static_cast<std::uint32_t>(kMaxSelectLayers + more)}},
            "layer_stride");
     std::vector<std::uint32_t> layers(kMaxSelectLayers + more);

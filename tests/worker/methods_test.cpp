@@ -112,6 +112,13 @@ std::map<std::string, AttentionSpec> choices() {
   choices["true_near"] = {.second_pass = false, .positions = PositionPolicy::true_near};
   choices["clamped"] = {.second_pass = false, .positions = PositionPolicy::clamped};
   choices["half"] = {.second_pass = false, .top_p = 0.5f};
+  choices["candidates"] = {.second_pass = false, .reselect_every = 1, .rescan_every = 64, .candidate_pages = 20};
+  choices["candidate_blocks"] = {.second_pass = false,
+                                 .vote_over = protocol::VoteScope::layer,
+                                 .unit = protocol::SelectionUnit::block,
+                                 .reselect_every = 2,
+                                 .candidate_pages = 20};
+  choices["narrowed"] = {.second_pass = false, .scan_share = 0.4f};
   choices["layer_maximum"] = {.vote_over = protocol::VoteScope::layer, .reselect_every = 64};
   for (auto& [name, spec] : choices) spec.mode = AttentionMode::retrieval;
   return choices;
@@ -194,6 +201,47 @@ TEST(Methods, EstimateWhatTheyLeaveOut) {
     EXPECT_EQ(silent.logits, audited.logits);
     EXPECT_EQ(silent.report.missed_mass, (protocol::MissedMass{before.mean, before.worst}));
   }
+}
+
+// Candidates that are everything are no restriction; as many as the budget holds are the last scan's selection.
+TEST(Methods, SelectAmongTheCandidatesOfTheLastScan) {
+  Reader reader({.tokens = 1230, .window = 512, .retrieval = {1, 512, 128}});
+  const auto ask = [&](std::uint32_t reselect, std::uint32_t rescan, std::uint32_t candidates) {
+    AttentionSpec spec{.mode = AttentionMode::retrieval, .budget_tokens = 128, .local_tokens = 128};
+    spec.second_pass = false;
+    spec.reselect_every = reselect;
+    spec.rescan_every = rescan;
+    spec.candidate_pages = candidates;
+    return reader.ask(spec).logits;
+  };
+  const auto each = ask(1, 1, 1);
+  EXPECT_EQ(ask(1, 64, 1000), each);
+  EXPECT_EQ(ask(1, 64, 1), ask(64, 64, 1));
+  EXPECT_NE(ask(1, 64, 1), each);
+  EXPECT_NE(ask(1, 64, 20), each);
+}
+
+// What a first stage by means keeps from being chosen is told by an audit, which leaves no trace.
+TEST(Methods, TellWhatTheirFirstStageCost) {
+  Reader reader({.tokens = 2430, .window = 1024, .retrieval = {1, 1024, 256}});
+  AttentionSpec spec{.mode = AttentionMode::retrieval, .budget_tokens = 128, .local_tokens = 256};
+  spec.second_pass = false;
+  float before = 0;
+  for (const float share : {0.1f, 0.3f, 1.0f}) {
+    spec.scan_share = share;
+    spec.wants_missed_mass = spec.audits = true;
+    const Answer audited = reader.ask(spec);
+    ASSERT_TRUE(audited.report.missed_mass);
+    EXPECT_GT(audited.report.missed_mass->scan_recall, before) << share;
+    before = audited.report.missed_mass->scan_recall;
+    spec.audits = false;
+    const Answer told = reader.ask(spec);
+    EXPECT_EQ(told.logits, audited.logits);
+    EXPECT_EQ(told.report.missed_mass->mean, audited.report.missed_mass->mean) << "the last row sees all pages";
+    spec.wants_missed_mass = false;
+    EXPECT_EQ(reader.ask(spec).logits, audited.logits);
+  }
+  EXPECT_EQ(before, 1.0f);
 }
 
 // In every query that is audited, over methods that show far blocks in all places, within the window and beyond it.

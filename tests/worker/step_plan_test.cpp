@@ -24,6 +24,9 @@ StepPlan full_plan() {
   spec.unit = protocol::SelectionUnit::block;
   spec.top_p = 0.5f;
   spec.reselect_every = 4;
+  spec.rescan_every = 32;
+  spec.candidate_pages = 300;
+  spec.scan_share = 0.25f;
   spec.layer_stride = 3;
   spec.select_layers = {0, 2, 13};
   spec.positions = protocol::PositionPolicy::clamped;
@@ -78,7 +81,7 @@ TEST(StepReport, IsReadBackAsItWasWritten) {
                                 true,
                                 {{{16, 32}, 0.5f}},
                                 77,
-                                protocol::MissedMass{0.1f, 0.2f, true, 0.3f, 0.4f, true, 0.5f, 0.6f},
+                                protocol::MissedMass{0.1f, 0.2f, true, 0.3f, 0.4f, true, 0.5f, 0.6f, 0.7f},
                                 protocol::PageLandmark::bounds};
   const StepReport read = decode_step_report(encode(report));
   ASSERT_EQ(read.failures.size(), 1u);

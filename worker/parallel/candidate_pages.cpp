@@ -1,5 +1,6 @@
 #include "worker/parallel/candidate_pages.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "protocol/lanes.h"
@@ -35,6 +36,16 @@ BlockKind kind_of(protocol::PageLandmark landmark) {
   return landmark == protocol::PageLandmark::bounds ? BlockKind::bounds : BlockKind::landmarks;
 }
 
+// Appends the masks of a block, where the set has pages of it.
+bool take_masks(const memory_store::Selection& set, std::uint32_t kv_heads, std::uint32_t block,
+                std::vector<std::uint8_t>& masks) {
+  const auto found = std::lower_bound(set.blocks.begin(), set.blocks.end(), block);
+  if (found == set.blocks.end() || *found != block) return false;
+  const auto first = set.masks.begin() + (found - set.blocks.begin()) * static_cast<std::ptrdiff_t>(kv_heads);
+  masks.insert(masks.end(), first, first + kv_heads);
+  return true;
+}
+
 }  // namespace
 
 CandidatePages::CandidatePages(const GroupSetting& group, const std::vector<ChunkLocation>& chunks, std::uint32_t first,
@@ -64,15 +75,20 @@ bool CandidatePages::has_foreign_landmarks() const {
   return false;
 }
 
-std::vector<CandidatePages::Batch> CandidatePages::make_batches(std::size_t lists) const {
+std::vector<CandidatePages::Batch> CandidatePages::make_batches(std::size_t lists,
+                                                                const memory_store::Selection* among) const {
   std::vector<Batch> batches;
   for (const OwnLane& lane : lanes_) {
     if (batches.empty() || batches.back().blocks.size() + lane.blocks.size() > kBlocksPerBatch) batches.emplace_back();
     Batch& batch = batches.back();
-    batch.runs.push_back(
-        {static_cast<std::uint32_t>(batch.blocks.size()), static_cast<std::uint32_t>(lane.blocks.size())});
+    const std::size_t first = batch.blocks.size();
+    for (const std::uint32_t block : lane.blocks) {
+      if (among && !take_masks(*among, group_.format.kv_heads, block, batch.head_masks)) continue;
+      batch.blocks.push_back(block);
+    }
+    if (batch.blocks.size() == first) continue;
+    batch.runs.push_back({static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(batch.blocks.size() - first)});
     batch.nodes.push_back({lane.lane, 1});
-    batch.blocks.insert(batch.blocks.end(), lane.blocks.begin(), lane.blocks.end());
   }
   for (Batch& batch : batches) {
     batch.votes.assign(lists * batch.page_count(), -std::numeric_limits<float>::infinity());
@@ -81,11 +97,12 @@ std::vector<CandidatePages::Batch> CandidatePages::make_batches(std::size_t list
 }
 
 std::optional<AttentionFailure> CandidatePages::fetch(std::uint32_t layer, protocol::PageLandmark landmark,
+                                                      const std::vector<Batch>& batches,
                                                       std::vector<memory_store::PinnedBlocks>& held) const {
   if (!has_foreign_landmarks_) return std::nullopt;
   std::vector<BlockAddress> stripes;
-  for (const OwnLane& lane : lanes_) {
-    for (const std::uint32_t block : lane.blocks) {
+  for (const Batch& batch : batches) {
+    for (const std::uint32_t block : batch.blocks) {
       const BlockAddress address = landmark_address(chunks_, layer, block, kind_of(landmark));
       if (stripes.empty() || stripes.back() != address) stripes.push_back(address);
     }
@@ -119,6 +136,7 @@ std::optional<AttentionFailure> CandidatePages::score(std::uint32_t layer, proto
   memory_store::PinnedBlocks pinned;
   std::vector<const std::byte*> landmarks;
   if (auto failure = load(layer, landmark, batch, pinned, landmarks)) return failure;
+  batch.rows = rows;
   batch.scores.resize(group_.model.query_heads * rows * batch.page_count());
   batch.sums.resize(batch.runs.size() * group_.model.query_heads * rows);
   kernels::ScoreTask task;
@@ -130,6 +148,7 @@ std::optional<AttentionFailure> CandidatePages::score(std::uint32_t layer, proto
   task.rows = rows;
   task.queries = queries;
   task.landmarks = landmarks;
+  task.head_masks = batch.head_masks;
   task.runs = batch.runs;
   task.scores = batch.scores.data();
   task.lse = batch.sums.data();

@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "memory_store/selection.h"
 #include "protocol/attention.h"
 #include "worker/parallel/group_setting.h"
 #include "worker/parallel/layout.h"
@@ -28,25 +29,34 @@ class CandidatePages final {
 
   bool is_empty() const { return first_ >= end_; }
   bool contains(std::uint32_t block) const { return block >= first_ && block < end_; }
+  std::size_t page_count() const { return is_empty() ? 0 : (end_ - first_) * std::size_t{protocol::kPagesPerBlock}; }
   std::uint32_t first_block() const { return first_; }
   std::uint32_t end_block() const { return end_; }
 
   struct Batch {
     std::vector<std::uint32_t> blocks;
-    std::vector<kernels::PageRun> runs;  // one a lane
+    std::vector<std::uint8_t> head_masks;  // [blocks, kv_heads], the pages that take part; empty: all
+    std::vector<kernels::PageRun> runs;    // one a lane
     std::vector<kernels::LaneSpan> nodes;
-    std::vector<float> scores;  // [query_heads, rows, pages], of the rows scored last
+    std::size_t rows = 0;       // scored last
+    std::vector<float> scores;  // [query_heads, rows, pages]; -inf where a page takes no part
     std::vector<float> votes;   // [lists, pages]
     std::vector<float> sums;    // [runs, …]: what is to be added up over all pages
     std::size_t page_count() const { return blocks.size() * protocol::kPagesPerBlock; }
+    // For the KV head; head 0 speaks for a list of all heads.
+    bool takes_part(std::size_t block, std::uint32_t page, std::uint32_t kv_heads, std::size_t kv_head) const {
+      return head_masks.empty() || (head_masks[block * kv_heads + kv_head] >> page & 1u) != 0;
+    }
   };
-  std::vector<Batch> make_batches(std::size_t lists) const;
+  // Of all pages, or of those `among` alone.
+  std::vector<Batch> make_batches(std::size_t lists, const memory_store::Selection* among = nullptr) const;
 
-  // Collective. Brings what pages are scored by, where it lies on volumes of other ranks, into memory: it is there as
-  // long as `held` is.
+  // Collective. Brings what these pages are scored by, where it lies on volumes of other ranks, into memory: it is
+  // there as long as `held` is.
   std::optional<AttentionFailure> fetch(std::uint32_t layer, protocol::PageLandmark landmark,
+                                        const std::vector<Batch>& batches,
                                         std::vector<memory_store::PinnedBlocks>& held) const;
-  // Scores all pages of the batch for these (not rotated) queries [rows, query_heads, head_dim].
+  // Scores the pages of the batch for these (not rotated) queries [rows, query_heads, head_dim].
   std::optional<AttentionFailure> score(std::uint32_t layer, protocol::PageLandmark landmark, std::size_t rows,
                                         const float* queries, Batch& batch, kernels::Stream& stream) const;
   // Gives the batch as scores [query_heads, pages] the most that its pages can weigh to one (not rotated) query

@@ -23,6 +23,7 @@ struct Plan {
   std::uint64_t visible_end = 0;
   Retrieval* retrieval = nullptr;
   bool selects = false;
+  bool scans = false;
   bool votes = false;
   bool measures = false;
   std::int64_t tile_end = 0;
@@ -105,6 +106,7 @@ class Dealer final {
       const std::int64_t first = plan.segments.front().run.first_position;
       plan.retrieval = given.retrieval;
       plan.selects = given.is_prefill || first % unit == 0;
+      plan.scans = given.is_prefill || first % given.retrieval->scan_interval() == 0;
       plan.votes = given.votes;
       plan.tile_end = (first / kTile + 1) * kTile;
     });
@@ -158,6 +160,7 @@ std::vector<std::unique_ptr<RowGroup>> deal_rows(const GroupSetting& group, std:
     }
     rows->retrieval = plan.retrieval;
     rows->selects = plan.selects;
+    rows->scans = plan.scans;
     rows->votes = plan.votes;
     rows->measures = plan.measures;
     rows->tile_end = plan.tile_end;

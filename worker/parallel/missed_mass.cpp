@@ -23,15 +23,20 @@ std::uint8_t mask_of(const memory_store::Selection& selection, std::uint32_t kv_
 
 }  // namespace
 
-void MissedMass::estimate(std::vector<CandidatePages::Batch>& batches, std::size_t rows,
-                          const memory_store::Selection& selection, kernels::Stream& stream) {
+void MissedMass::count_recall(std::size_t chosen, std::size_t wanted) {
+  chosen_ += chosen;
+  wanted_ += wanted;
+}
+
+void MissedMass::estimate(std::vector<CandidatePages::Batch>& batches, const memory_store::Selection& selection,
+                          kernels::Stream& stream) {
   const std::uint32_t heads = group_.model.query_heads;
   const std::uint32_t kv_heads = group_.format.kv_heads;
   // The lists of what was read, head by head, then those of what was left out.
   const auto sums = pages_.sum_pages(batches, 2 * heads, stream, [&](const CandidatePages::Batch& batch) {
     std::vector<float> values(2 * heads * batch.page_count(), kNothing);
     for (std::uint32_t head = 0; head < heads; ++head) {
-      const float* scores = batch.scores.data() + (head * rows + rows - 1) * batch.page_count();
+      const float* scores = batch.scores.data() + (head * batch.rows + batch.rows - 1) * batch.page_count();
       for (std::size_t block = 0; block < batch.blocks.size(); ++block) {
         const std::uint8_t mask = mask_of(selection, kv_heads, batch.blocks[block], head / (heads / kv_heads));
         for (std::size_t page = 0; page < kPagesPerBlock; ++page) {
@@ -51,8 +56,8 @@ std::optional<AttentionFailure> MissedMass::bound(std::uint32_t layer, const flo
                                                   std::span<const std::int64_t> distances,
                                                   const memory_store::Selection& selection, kernels::Stream& stream) {
   std::vector<memory_store::PinnedBlocks> held;
-  std::optional<AttentionFailure> failure = pages_.fetch(layer, protocol::PageLandmark::bounds, held);
   auto batches = pages_.make_batches(0);
+  std::optional<AttentionFailure> failure = pages_.fetch(layer, protocol::PageLandmark::bounds, batches, held);
   const std::uint32_t heads = group_.model.query_heads;
   for (CandidatePages::Batch& batch : batches) {
     if (!failure) failure = pages_.bound(layer, query, distances, batch, stream);
@@ -124,6 +129,7 @@ std::optional<protocol::MissedMass> MissedMass::result() const {
   protocol::MissedMass result = worst_;
   result.mean = static_cast<float>(sum_ / static_cast<double>(count_));
   if (result.is_bounded) result.bound_mean = static_cast<float>(bound_sum_ / static_cast<double>(count_));
+  if (wanted_ > 0) result.scan_recall = static_cast<float>(static_cast<double>(chosen_) / static_cast<double>(wanted_));
   if (result.is_audited) result.true_mean = static_cast<float>(true_sum_ / static_cast<double>(count_));
   return result;
 }

@@ -34,9 +34,11 @@ class MissedMass final {
  public:
   MissedMass(const GroupSetting& group, const CandidatePages& pages) : group_(group), pages_(pages) {}
 
-  // Collective. Of the last of the `rows` rows whose scores the batches hold, for what was selected from them.
-  void estimate(std::vector<CandidatePages::Batch>& batches, std::size_t rows, const memory_store::Selection& selection,
+  // Collective. Of the last of the rows whose scores the batches hold, of all pages.
+  void estimate(std::vector<CandidatePages::Batch>& batches, const memory_store::Selection& selection,
                 kernels::Stream& stream);
+  // `chosen` of `wanted`: the pages that scoring all would have chosen, over the selections that are measured.
+  void count_recall(std::size_t chosen, std::size_t wanted);
   // Collective. Likewise, by the bounds of keys, for one query; CandidatePages::bound().
   std::optional<AttentionFailure> bound(std::uint32_t layer, const float* query,
                                         std::span<const std::int64_t> distances,
@@ -58,6 +60,8 @@ class MissedMass final {
   double true_sum_ = 0;
   double bound_sum_ = 0;
   std::size_t count_ = 0;
+  std::size_t chosen_ = 0;
+  std::size_t wanted_ = 0;
   protocol::MissedMass worst_;
 };
 

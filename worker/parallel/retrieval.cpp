@@ -12,6 +12,7 @@ namespace rotulus::worker {
 namespace {
 
 using memory_store::ScoredPage;
+using memory_store::Selection;
 using protocol::AttentionSpec;
 using protocol::kBlockTokens;
 using protocol::kPagesPerBlock;
@@ -68,7 +69,7 @@ std::int64_t shown_at(PositionPolicy policy, std::int64_t stands_at, std::int64_
 }
 
 // The pages that any KV head reads of a selected block.
-std::uint8_t pages_read(const memory_store::Selection& selection, std::size_t index, std::uint32_t kv_heads) {
+std::uint8_t pages_read(const Selection& selection, std::size_t index, std::uint32_t kv_heads) {
   std::uint8_t pages = 0;
   for (std::uint32_t head = 0; head < kv_heads; ++head) pages |= selection.masks[index * kv_heads + head];
   return pages;
@@ -85,7 +86,8 @@ Retrieval::Retrieval(const GroupSetting& group, const AttentionSpec& spec, const
       window_(window),
       pages_(group, chunks, 1, end_of_candidates(spec, token_count)),
       sources_(selection_sources(spec, group)),
-      selections_(group.model.layers, std::make_shared<memory_store::Selection>()),
+      selections_(group.model.layers, std::make_shared<Selection>()),
+      candidates_(group.model.layers),
       missed_mass_(group, pages_),
       votes_(protocol::ceil_div(token_count, kPageTokens), kNothing) {}
 
@@ -104,30 +106,91 @@ std::size_t Retrieval::list_count() const {
 // ---------------------------------------------------------------------------------------------------------------
 // Selecting
 
-std::optional<AttentionFailure> Retrieval::select(std::uint32_t layer, std::size_t rows, const float* queries,
-                                                  bool measures, kernels::Stream& stream) {
-  std::vector<memory_store::PinnedBlocks> landmarks;
-  std::optional<AttentionFailure> failure = pages_.fetch(layer, spec_.landmark, landmarks);
-  std::vector<Batch> batches = pages_.make_batches(list_count());
-  const std::uint32_t heads = group_.model.query_heads;
-  std::size_t count = 0;
-  for (std::size_t row = 0; row < rows; row += count) {
-    count = std::min(kRowsPerPass, rows - row);
-    for (Batch& batch : batches) {
-      if (failure) break;
-      const float* first = queries + row * heads * group_.format.head_dim;
-      failure = pages_.score(layer, spec_.landmark, count, first, batch, stream);
-    }
-    if (failure) batches.clear();  // the others go on without our pages: the request has failed
-    raise_votes(batches, count, pages_.sum_over_ranks(batches, count * heads, stream), stream);
+std::optional<AttentionFailure> Retrieval::select(std::uint32_t layer, const SelectingRows& rows,
+                                                  kernels::Stream& stream) {
+  std::optional<AttentionFailure> failure;
+  const SharedSelection among = rows.scan ? narrow(layer, rows, failure, stream) : candidates_[layer];
+  std::vector<Batch> batches = vote_for_pages(layer, spec_.landmark, rows, among.get(), failure, stream);
+  std::vector<List> best = best_of_all(batches, rows.scan ? candidates_kept() : budget_pages());
+  if (rows.scan && keeps_candidates()) candidates_[layer] = set_of(best, candidates_kept());
+  if (spec_.top_p < 1) cut_to_share(best, batches, stream);
+  const auto selection = std::make_shared<Selection>(choose(best, pins_, budget_pages()));
+  if (rows.measure) {
+    if (among) batches = vote_for_all(layer, rows, best, failure, stream);
+    missed_mass_.estimate(batches, *selection, stream);
   }
-  std::vector<std::vector<ScoredPage>> best = best_of_all(batches, stream);
-  while (best.size() < group_.format.kv_heads) best.push_back(std::vector(best.front()));  // one list for all of them
-  const auto selection = std::make_shared<memory_store::Selection>(
-      memory_store::select_pages(best, pins_, spec_.budget_tokens / kPageTokens));
-  if (measures) missed_mass_.estimate(batches, count, *selection, stream);
   selections_[layer] = selection;
   return failure;
+}
+
+std::size_t Retrieval::candidates_kept() const {
+  return keeps_candidates() ? std::max<std::size_t>(spec_.candidate_pages, budget_pages()) : budget_pages();
+}
+
+// Collective. The pages of which the means promise most to the rows; nullptr: all.
+Retrieval::SharedSelection Retrieval::narrow(std::uint32_t layer, const SelectingRows& rows,
+                                             std::optional<AttentionFailure>& failure, kernels::Stream& stream) const {
+  const double share = std::ceil(double{spec_.scan_share} * static_cast<double>(pages_.page_count()));
+  const std::size_t count = std::max(static_cast<std::size_t>(share), candidates_kept());
+  const bool has_means = (kept_ & protocol::kKeepsMeans) != 0 && spec_.landmark != protocol::PageLandmark::mean;
+  if (count >= pages_.page_count() || !has_means) return nullptr;
+  const auto batches = vote_for_pages(layer, protocol::PageLandmark::mean, rows, nullptr, failure, stream);
+  return set_of(best_of_all(batches, count), count);
+}
+
+// Collective. The batches of `among`, of all pages where that is nullptr, with the votes of the rows by a landmark.
+std::vector<Retrieval::Batch> Retrieval::vote_for_pages(std::uint32_t layer, protocol::PageLandmark landmark,
+                                                        const SelectingRows& rows, const Selection* among,
+                                                        std::optional<AttentionFailure>& failure,
+                                                        kernels::Stream& stream) const {
+  std::vector<Batch> batches = pages_.make_batches(list_count(), among);
+  std::vector<memory_store::PinnedBlocks> held;
+  if (auto unfetched = pages_.fetch(layer, landmark, batches, held)) failure = std::move(unfetched);
+  const std::uint32_t heads = group_.model.query_heads;
+  std::size_t count = 0;
+  for (std::size_t row = 0; row < rows.count; row += count) {
+    count = std::min(kRowsPerPass, rows.count - row);
+    for (Batch& batch : batches) {
+      if (failure) break;
+      const float* first = rows.queries + row * heads * group_.format.head_dim;
+      failure = pages_.score(layer, landmark, count, first, batch, stream);
+    }
+    if (failure) batches.clear();  // the others go on without our pages: the request has failed
+    raise_votes(batches, pages_.sum_over_ranks(batches, count * heads, stream), stream);
+  }
+  return batches;
+}
+
+// Collective. All pages as the last row sees them; under an audit as all rows do, and then it is counted how many of
+// those that they would have chosen are in `best`.
+std::vector<Retrieval::Batch> Retrieval::vote_for_all(std::uint32_t layer, const SelectingRows& rows,
+                                                      const std::vector<List>& best,
+                                                      std::optional<AttentionFailure>& failure,
+                                                      kernels::Stream& stream) {
+  SelectingRows seeing = rows;
+  if (!spec_.audits) {
+    seeing.queries += (rows.count - 1) * group_.model.query_heads * group_.format.head_dim;
+    seeing.count = 1;
+  }
+  std::vector<Batch> batches = vote_for_pages(layer, spec_.landmark, seeing, nullptr, failure, stream);
+  if (!spec_.audits) return batches;
+  std::vector<List> best_of_these = best_of_all(batches, budget_pages());
+  if (spec_.top_p < 1) cut_to_share(best_of_these, batches, stream);
+  const Selection wanted = choose(best_of_these, {}, budget_pages());
+  missed_mass_.count_recall(wanted.count_common(choose(best, {}, budget_pages())), wanted.count_common(wanted));
+  return batches;
+}
+
+// For each KV head the pins, then the best of its list.
+Selection Retrieval::choose(std::vector<List> best, std::span<const std::uint32_t> pins, std::size_t count) const {
+  while (best.size() < group_.format.kv_heads) best.push_back(List(best.front()));  // one list for all of them
+  return memory_store::select_pages(best, pins, count);
+}
+
+// The lists as sets of pages, of `count` each; nullptr: that is all.
+Retrieval::SharedSelection Retrieval::set_of(const std::vector<List>& lists, std::size_t count) const {
+  if (count >= pages_.page_count()) return nullptr;
+  return std::make_shared<Selection>(choose(lists, {}, pages_.page_count()));
 }
 
 // Every candidate stands where everything() shows it.
@@ -142,14 +205,13 @@ std::optional<AttentionFailure> Retrieval::bound(std::uint32_t layer, const floa
   return missed_mass_.bound(layer, query, distances, *selections_[layer], stream);
 }
 
-void Retrieval::raise_votes(std::vector<Batch>& batches, std::size_t rows, const std::vector<float>& lse,
-                            kernels::Stream& stream) const {
+void Retrieval::raise_votes(std::vector<Batch>& batches, const std::vector<float>& lse, kernels::Stream& stream) const {
   for (Batch& batch : batches) {
     kernels::VoteTask task;
     task.rule = spec_.vote == protocol::PageVote::sum ? kernels::VoteRule::sum : kernels::VoteRule::maximum;
     task.kv_heads = static_cast<std::uint32_t>(list_count());
     task.query_heads = group_.model.query_heads;
-    task.rows = rows;
+    task.rows = batch.rows;
     task.pages = batch.page_count();
     task.scores = batch.scores.data();
     task.lse = lse.data();
@@ -159,16 +221,15 @@ void Retrieval::raise_votes(std::vector<Batch>& batches, std::size_t rows, const
   stream.wait();
 }
 
-// Collective. The pages of each list, best first, within budget and share.
-std::vector<std::vector<ScoredPage>> Retrieval::best_of_all(std::vector<Batch>& batches,
-                                                            kernels::Stream& stream) const {
+// Collective. The best `pages` of each list, in whole blocks where these are the unit.
+std::vector<Retrieval::List> Retrieval::best_of_all(const std::vector<Batch>& batches, std::size_t count) const {
   const bool by_block = spec_.unit == protocol::SelectionUnit::block;
-  const std::size_t count = protocol::ceil_div(spec_.budget_tokens, by_block ? kBlockTokens : kPageTokens);
-  std::vector<std::vector<ScoredPage>> best;
+  if (by_block) count = protocol::ceil_div(count, kPagesPerBlock);
+  std::vector<List> best;
   for (std::size_t list = 0; list < list_count(); ++list) {
-    std::vector<ScoredPage> pages = merge_lists(candidates(batches, list), count);
+    List pages = merge_lists(proposals(batches, list), count);
     if (by_block) {
-      std::vector<ScoredPage> blocks;
+      List blocks;
       blocks.swap(pages);
       for (const ScoredPage& block : blocks) {
         for (std::uint32_t page = 0; page < kPagesPerBlock; ++page) pages.push_back({block.score, block.page + page});
@@ -176,19 +237,19 @@ std::vector<std::vector<ScoredPage>> Retrieval::best_of_all(std::vector<Batch>& 
     }
     best.push_back(std::move(pages));
   }
-  if (spec_.top_p < 1) cut_to_share(best, batches, stream);
   return best;
 }
 
 // What this rank proposes for a list: its pages, or the first page of each of its blocks with the best one's vote.
-std::vector<ScoredPage> Retrieval::candidates(const std::vector<Batch>& batches, std::size_t list) const {
+Retrieval::List Retrieval::proposals(const std::vector<Batch>& batches, std::size_t list) const {
   const bool by_block = spec_.unit == protocol::SelectionUnit::block;
-  std::vector<ScoredPage> own;
+  List own;
   for (const Batch& batch : batches) {
     const float* votes = batch.votes.data() + list * batch.page_count();
-    for (const std::uint32_t block : batch.blocks) {
+    for (std::size_t i = 0; i < batch.blocks.size(); ++i) {
       for (std::uint32_t page = 0; page < kPagesPerBlock; ++page, ++votes) {
-        const ScoredPage scored{*votes, block * kPagesPerBlock + page};
+        if (!batch.takes_part(i, page, group_.format.kv_heads, list)) continue;
+        const ScoredPage scored{*votes, batch.blocks[i] * kPagesPerBlock + page};
         if (!by_block || page == 0) {
           own.push_back(scored);
         } else if (memory_store::is_better(scored, own.back())) {
@@ -200,12 +261,12 @@ std::vector<ScoredPage> Retrieval::candidates(const std::vector<Batch>& batches,
   return own;
 }
 
-// Collective. Keeps of each list the fewest pages whose votes add up to top_p of all votes for it.
-void Retrieval::cut_to_share(std::vector<std::vector<ScoredPage>>& best, std::vector<Batch>& batches,
-                             kernels::Stream& stream) const {
+// Collective. Keeps of each list the fewest pages whose votes add up to top_p of all votes for it, within the budget.
+void Retrieval::cut_to_share(std::vector<List>& best, std::vector<Batch>& batches, kernels::Stream& stream) const {
   const auto totals = pages_.sum_pages(batches, list_count(), stream, [](const Batch& batch) { return batch.votes; });
   for (std::size_t list = 0; list < best.size(); ++list) {
     std::vector<float> logs;
+    best[list].resize(std::min(best[list].size(), budget_pages()));
     for (const ScoredPage& page : best[list]) logs.push_back(page.score);
     std::size_t count = 0;
     group_.backend.count_share(stream, logs, totals[list], spec_.top_p, count);
@@ -215,9 +276,9 @@ void Retrieval::cut_to_share(std::vector<std::vector<ScoredPage>>& best, std::ve
 }
 
 // Collective. The best `count` pages of what all ranks have.
-std::vector<ScoredPage> Retrieval::merge_lists(std::vector<ScoredPage> own, std::size_t count) const {
+Retrieval::List Retrieval::merge_lists(List own, std::size_t count) const {
   memory_store::keep_best(own, count);
-  std::vector<ScoredPage> all;
+  List all;
   for (const auto& from : exchange_values(group_.transport, own)) all.insert(all.end(), from.begin(), from.end());
   memory_store::keep_best(all, count);
   return all;
@@ -226,18 +287,16 @@ std::vector<ScoredPage> Retrieval::merge_lists(std::vector<ScoredPage> own, std:
 // ---------------------------------------------------------------------------------------------------------------
 // Showing
 
-std::vector<VisibleBlock> Retrieval::visible_blocks(const memory_store::Selection& selection,
-                                                    std::int64_t tile_end) const {
+std::vector<VisibleBlock> Retrieval::visible_blocks(const Selection& selection, std::int64_t tile_end) const {
   return show(selection, tile_end, false);
 }
 
-std::vector<VisibleBlock> Retrieval::everything(const memory_store::Selection& selection, std::int64_t tile_end) const {
+std::vector<VisibleBlock> Retrieval::everything(const Selection& selection, std::int64_t tile_end) const {
   return show(selection, tile_end, true);
 }
 
 // From the last block to the first, so that those read can be counted from the window on.
-std::vector<VisibleBlock> Retrieval::show(const memory_store::Selection& selection, std::int64_t tile_end,
-                                          bool shows_all) const {
+std::vector<VisibleBlock> Retrieval::show(const Selection& selection, std::int64_t tile_end, bool shows_all) const {
   std::vector<VisibleBlock> blocks = all_blocks(token_count_);
   if (!leaves_out()) return blocks;
   const bool is_true_position = tile_end <= std::int64_t{window_};
@@ -313,11 +372,11 @@ void Retrieval::count_votes() {
   const std::uint32_t first = leaves_out() ? pages_.first_block() * kPagesPerBlock : std::min(1u, pages);
   const std::uint32_t end =
       leaves_out() ? pages_.end_block() * kPagesPerBlock : std::max(first, pages > 0 ? pages - 1 : 0);
-  std::vector<ScoredPage> own;
+  List own;
   for (std::uint32_t page = first; page < end; ++page) {
     if (votes_[page] != kNothing) own.push_back({votes_[page], page});
   }
-  const std::vector<ScoredPage> best = merge_lists(std::move(own), kEvidencePages);
+  const List best = merge_lists(std::move(own), kEvidencePages);
   if (leaves_out() && spec_.second_pass) {
     pins_ = memory_store::with_neighbours(best, spec_.budget_tokens / kPageTokens / 4, first, end);
   }

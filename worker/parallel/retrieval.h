@@ -6,7 +6,9 @@
 //   selected  the best pages of the blocks between them, for each layer and KV head: pins first, then by votes made
 //             from landmarks, until the budget is full
 //
-// What is best, for whom, how often and in which layers is chosen stage by stage (protocol/attention.h).
+// What is best, for whom, how often and in which layers is chosen stage by stage (protocol/attention.h). A stage may
+// be left only a set of pages by the one before it: those that the means promise most of, or, in an answer, those that
+// were best when all pages were looked at last.
 //
 // Rows inside the model's window see every block where it truly stands. Rows beyond it see the window there, and sinks
 // and selected blocks moved towards it: no distance exceeds what the model was trained on. The window is the
@@ -15,7 +17,8 @@
 // Invariants:
 //   1. Every rank makes the same selection: sums meet in the lanes' tree, best lists and votes by maximum, ties by
 //   page.
-//   2. A selection depends on the rows of its tile, the landmarks and the pins only.
+//   2. A selection depends on the rows of its tile, the landmarks and the pins only; one that does not scan also on the
+//   rows that scanned last, which stand at positions known beforehand.
 //
 // Threads: one. The calls marked collective are made by all ranks together, also where this rank has failed.
 #pragma once
@@ -36,6 +39,14 @@
 
 namespace rotulus::worker {
 
+// Rows for which pages are chosen together.
+struct SelectingRows {
+  std::size_t count = 0;
+  const float* queries = nullptr;  // [count, query_heads, head_dim], not rotated
+  bool scan = true;                // look at all pages
+  bool measure = false;            // what is left out of the last row is to be estimated
+};
+
 class Retrieval final {
  public:
   // `spec.mode` is exact or retrieval. Under exact attention every block is visible, and only votes are taken.
@@ -48,15 +59,15 @@ class Retrieval final {
   static bool has_candidates(const protocol::AttentionSpec& spec, std::uint64_t token_count);
   // A row of an answer makes a selection where its position is a multiple; the rows behind it use it too.
   std::int64_t selection_interval() const { return spec_.reselect_every; }
+  // … and scans where its position is a multiple of this.
+  std::int64_t scan_interval() const { return spec_.rescan_every; }
   // Whether rows take up a selection in this layer; in the others they keep that of the last layer in which they did.
   bool takes_up_in(std::uint32_t layer) const { return sources_[layer] == layer; }
   // … and whether rows that may select do so there, so that it is their own.
   bool selects_in(std::uint32_t layer) const;
 
-  // Collective. Chooses pages for rows with these (not rotated) queries [rows, query_heads, head_dim]. `measures`:
-  // what it leaves out of the last row is to be estimated.
-  std::optional<AttentionFailure> select(std::uint32_t layer, std::size_t rows, const float* queries, bool measures,
-                                         kernels::Stream& stream);
+  // Collective.
+  std::optional<AttentionFailure> select(std::uint32_t layer, const SelectingRows& rows, kernels::Stream& stream);
   // The last one that was made in a layer that makes some; empty at first.
   using SharedSelection = std::shared_ptr<const memory_store::Selection>;  // rows of one step may use several
   SharedSelection selection(std::uint32_t layer) const { return selections_[layer]; }
@@ -88,17 +99,27 @@ class Retrieval final {
 
  private:
   using Batch = CandidatePages::Batch;
+  using List = std::vector<memory_store::ScoredPage>;  // best first
 
   bool leaves_out() const { return !pages_.is_empty(); }
   std::size_t list_count() const;  // of pages, in a layer
-  void raise_votes(std::vector<Batch>& batches, std::size_t rows, const std::vector<float>& lse,
-                   kernels::Stream& stream) const;
-  std::vector<std::vector<memory_store::ScoredPage>> best_of_all(std::vector<Batch>& batches,
-                                                                 kernels::Stream& stream) const;
-  std::vector<memory_store::ScoredPage> candidates(const std::vector<Batch>& batches, std::size_t list) const;
-  void cut_to_share(std::vector<std::vector<memory_store::ScoredPage>>& best, std::vector<Batch>& batches,
-                    kernels::Stream& stream) const;
-  std::vector<memory_store::ScoredPage> merge_lists(std::vector<memory_store::ScoredPage> own, std::size_t count) const;
+  std::size_t budget_pages() const { return spec_.budget_tokens / protocol::kPageTokens; }
+  bool keeps_candidates() const { return spec_.rescan_every > spec_.reselect_every; }
+  std::size_t candidates_kept() const;  // of each list, when all pages are looked at
+  SharedSelection narrow(std::uint32_t layer, const SelectingRows& rows, std::optional<AttentionFailure>& failure,
+                         kernels::Stream& stream) const;
+  std::vector<Batch> vote_for_pages(std::uint32_t layer, protocol::PageLandmark landmark, const SelectingRows& rows,
+                                    const memory_store::Selection* among, std::optional<AttentionFailure>& failure,
+                                    kernels::Stream& stream) const;
+  std::vector<Batch> vote_for_all(std::uint32_t layer, const SelectingRows& rows, const std::vector<List>& best,
+                                  std::optional<AttentionFailure>& failure, kernels::Stream& stream);
+  void raise_votes(std::vector<Batch>& batches, const std::vector<float>& lse, kernels::Stream& stream) const;
+  std::vector<List> best_of_all(const std::vector<Batch>& batches, std::size_t count) const;
+  List proposals(const std::vector<Batch>& batches, std::size_t list) const;
+  void cut_to_share(std::vector<List>& best, std::vector<Batch>& batches, kernels::Stream& stream) const;
+  memory_store::Selection choose(std::vector<List> best, std::span<const std::uint32_t> pins, std::size_t count) const;
+  SharedSelection set_of(const std::vector<List>& lists, std::size_t count) const;
+  List merge_lists(List own, std::size_t count) const;
   std::vector<VisibleBlock> show(const memory_store::Selection& selection, std::int64_t tile_end, bool shows_all) const;
 
   const GroupSetting& group_;
@@ -109,6 +130,7 @@ class Retrieval final {
   CandidatePages pages_;                     // empty under exact attention
   std::vector<std::uint32_t> sources_;       // [layer], the layer whose selection it uses
   std::vector<SharedSelection> selections_;  // [layer], of the rows that selected last; never nullptr
+  std::vector<SharedSelection> candidates_;  // [layer], of the rows that scanned last; nullptr: all pages
   MissedMass missed_mass_;
   std::vector<float> votes_;         // [page]; of this rank's lanes
   std::vector<std::uint32_t> pins_;  // ascending

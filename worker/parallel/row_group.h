@@ -67,6 +67,7 @@ struct StepAttention::RowGroup {
   Retrieval* retrieval = nullptr;
   Retrieval::SharedSelection selection;  // taken up in this layer or the last that has one
   bool selects = false;                  // chooses pages for its own rows; otherwise those chosen last are used
+  bool scans = false;                    // … of all pages, not of those that were best when all were looked at
   bool votes = false;                    // its rows' votes count
   bool measures = false;                 // what is left out of its last row is measured
   std::int64_t tile_end = 0;             // of its rows

@@ -91,8 +91,11 @@ void StepAttention::choose_keys(RowGroup& rows, std::uint32_t layer) {
   Retrieval& retrieval = *rows.retrieval;
   const AttentionItem& item = items_[rows.items.front()];
   if (rows.selects && retrieval.selects_in(layer)) {
-    const std::size_t count = item.is_prefill ? rows.all_positions.size() : 1;
-    const auto failure = retrieval.select(layer, count, rows.all_queries.data(), rows.measures, *stream_);
+    const SelectingRows selecting{.count = item.is_prefill ? rows.all_positions.size() : 1,
+                                  .queries = rows.all_queries.data(),
+                                  .scan = rows.scans,
+                                  .measure = rows.measures};
+    const auto failure = retrieval.select(layer, selecting, *stream_);
     if (failure) rows.fail(*failure);
     if (rows.measures) {
       const float* last = rows.all_queries.data() + rows.all_queries.size() -

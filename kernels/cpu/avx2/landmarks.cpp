@@ -2,13 +2,13 @@
 #include "kernels/cpu/avx2/simd.h"
 #include "kernels/cpu/elementary.h"
 #include "kernels/cpu/row_kernels.h"
+#include "kernels/cpu/wide/panel_pages.h"
 #include "kernels/cpu/wide/product.h"
 
 namespace rotulus::kernels::cpu::avx2 {
 namespace {
 
 using Floats = Simd::Floats;
-constexpr std::uint32_t kPanelPages = kPanelTokens / kPageTokens;
 
 std::size_t smaller(std::size_t a, std::size_t b) {
   return a < b ? a : b;
@@ -19,15 +19,15 @@ std::size_t smaller(std::size_t a, std::size_t b) {
   return _mm256_permutevar_ps(_mm256_broadcast_ps(&levels), codes);
 }
 
-// The keys of four pages as the landmarks have them, [head_dim][64 tokens].
-void unpack_keys(const LandmarkView& landmarks, std::uint32_t first_page, std::size_t dim, float* panel) {
+// The keys of up to four pages as the landmarks have them, [head_dim][64 tokens].
+void unpack_keys(const LandmarkView& landmarks, const PanelPages& pages, std::size_t dim, float* panel) {
   const __m128 levels = _mm_set_ps(kSketchLevels[3], kSketchLevels[2], kSketchLevels[1], kSketchLevels[0]);
   const __m256i low = _mm256_set_epi32(14, 12, 10, 8, 6, 4, 2, 0);
   const __m256i high = _mm256_set_epi32(30, 28, 26, 24, 22, 20, 18, 16);
   for (std::size_t c = 0; c < dim; ++c) {
     const Floats scale = Simd::all(decode_scale(landmarks.scales[c]));
-    for (std::uint32_t p = 0; p < kPanelPages; ++p) {
-      const std::size_t at = (first_page + p) * dim + c;
+    for (std::uint32_t p = 0; p < pages.count; ++p) {
+      const std::size_t at = pages.index[p] * dim + c;
       const __m256i word = _mm256_set1_epi32(static_cast<int>(landmarks.sketch[at]));
       const Floats level{levels_of(_mm256_srlv_epi32(word, low), levels),
                          levels_of(_mm256_srlv_epi32(word, high), levels)};
@@ -43,11 +43,12 @@ void score_block(const ScoreBlock& task) {
   const std::size_t dim = task.head_dim;
   float* panel = task.scratch;
   float* products = panel + dim * kPanelTokens;  // [6][64]
-  for (std::uint32_t first_page = 0; first_page < kBlockPages; first_page += kPanelPages) {
-    unpack_keys(task.landmarks, first_page, dim, panel);
+  for (std::uint32_t left = task.pages; left != 0;) {
+    const PanelPages pages = take_pages(left);
+    unpack_keys(task.landmarks, pages, dim, panel);
     for (std::size_t row = 0; row < task.row_heads; row += kFoldTileRows) {
       const std::size_t rows = smaller(kFoldTileRows, task.row_heads - row);
-      product<Kernel<Simd, KvType::f32, 0, 0, Into::store>>(rows, kPanelPages,
+      product<Kernel<Simd, KvType::f32, 0, 0, Into::store>>(rows, pages.count,
                                                             {.a = task.queries + row * dim,
                                                              .a_stride = dim,
                                                              .b = reinterpret_cast<const std::byte*>(panel),
@@ -58,9 +59,9 @@ void score_block(const ScoreBlock& task) {
                                                              .scales = nullptr,
                                                              .next = nullptr});
       for (std::size_t r = 0; r < rows; ++r) {
-        float* scores = task.scores + (row + r) * task.stride + first_page;
-        for (std::uint32_t p = 0; p < kPanelPages; ++p) {
-          scores[p] = Simd::largest(Simd::load(products + r * kPanelTokens + p * kPageTokens));
+        float* scores = task.scores + (row + r) * task.stride;
+        for (std::uint32_t p = 0; p < pages.count; ++p) {
+          scores[pages.index[p]] = Simd::largest(Simd::load(products + r * kPanelTokens + p * kPageTokens));
         }
       }
     }

@@ -5,20 +5,19 @@
 #include "kernels/cpu/avx512/vector_math.h"
 #include "kernels/cpu/half.h"
 #include "kernels/cpu/row_kernels.h"
+#include "kernels/cpu/wide/panel_pages.h"
 
 namespace rotulus::kernels::cpu::avx512 {
 namespace {
 
-constexpr std::uint32_t kPanelPages = kPanelTokens / kPageTokens;
-
-// The keys of four pages as the landmarks have them, [head_dim][64 tokens].
-void unpack_keys(const LandmarkView& landmarks, std::uint32_t first_page, std::size_t dim, float* panel) {
+// The keys of up to four pages as the landmarks have them, [head_dim][64 tokens].
+void unpack_keys(const LandmarkView& landmarks, const PanelPages& pages, std::size_t dim, float* panel) {
   const __m512 levels = _mm512_broadcast_f32x4(_mm_loadu_ps(kSketchLevels));
   const __m512i shifts = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
   for (std::size_t c = 0; c < dim; ++c) {
     const __m512 scale = _mm512_set1_ps(decode_scale(landmarks.scales[c]));
-    for (std::uint32_t p = 0; p < kPanelPages; ++p) {
-      const std::size_t at = (first_page + p) * dim + c;
+    for (std::uint32_t p = 0; p < pages.count; ++p) {
+      const std::size_t at = pages.index[p] * dim + c;
       const __m512i codes = _mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int>(landmarks.sketch[at])), shifts);
       // The table repeats every four entries, so the higher bits of a lane need not be cleared.
       const __m512 level = _mm512_permutexvar_ps(codes, levels);
@@ -34,11 +33,12 @@ void score_block(const ScoreBlock& task) {
   const std::size_t dim = task.head_dim;
   float* panel = task.scratch;
   float* products = panel + dim * kPanelTokens;  // [6][64]
-  for (std::uint32_t first_page = 0; first_page < kBlockPages; first_page += kPanelPages) {
-    unpack_keys(task.landmarks, first_page, dim, panel);
+  for (std::uint32_t left = task.pages; left != 0;) {
+    const PanelPages pages = take_pages(left);
+    unpack_keys(task.landmarks, pages, dim, panel);
     for (std::size_t row = 0; row < task.row_heads; row += kTileRows) {
       const std::size_t rows = task.row_heads - row < kTileRows ? task.row_heads - row : kTileRows;
-      product<FmaTerm>(rows, kPanelPages,
+      product<FmaTerm>(rows, pages.count,
                        {.a = task.queries + row * dim,
                         .a_stride = dim,
                         .b = panel,
@@ -49,9 +49,9 @@ void score_block(const ScoreBlock& task) {
                         .accumulate = false,
                         .next = task.queries});
       for (std::size_t r = 0; r < rows; ++r) {
-        float* scores = task.scores + (row + r) * task.stride + first_page;
-        for (std::uint32_t p = 0; p < kPanelPages; ++p) {
-          scores[p] = max_lanes(_mm512_loadu_ps(products + r * kPanelTokens + p * kPageTokens));
+        float* scores = task.scores + (row + r) * task.stride;
+        for (std::uint32_t p = 0; p < pages.count; ++p) {
+          scores[pages.index[p]] = max_lanes(_mm512_loadu_ps(products + r * kPanelTokens + p * kPageTokens));
         }
       }
     }

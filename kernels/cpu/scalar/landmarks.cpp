@@ -8,6 +8,7 @@ namespace rotulus::kernels::cpu::scalar {
 void score_block(const ScoreBlock& task) {
   const std::size_t dim = task.head_dim;
   for (std::uint32_t page = 0; page < kBlockPages; ++page) {
+    if ((task.pages >> page & 1u) == 0) continue;
     const std::uint16_t* means = task.landmarks.means + page * dim;
     const std::uint32_t* sketch = task.landmarks.sketch + page * dim;
     for (std::size_t i = 0; i < task.row_heads; ++i) {

@@ -199,7 +199,7 @@ TEST(Answers, SayHowTheyAttended) {
                              R"("second_pass":false,"pinned_pages":0}})"));
   EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval","report":true})").ends_with("}" + kMeasured + "}}}"));
   EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval","audit":true})")
-                  .ends_with("}" + kMeasured + R"(,"true_mean":0.125,"true_worst":0.75}}})"));
+                  .ends_with("}" + kMeasured + R"(,"true_mean":0.125,"true_worst":0.75,"scan_recall":0.625}}})"));
   EXPECT_TRUE(
       body_of(R"(,"attention":{"mode":"retrieval","reread":true})")
           .ends_with(R"("pinned_pages":96,"reread":{"token_ranges":[[0,128],[4096,4144]],"computed_tokens":176}}})"));

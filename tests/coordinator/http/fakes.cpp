@@ -215,9 +215,9 @@ struct Running : std::enable_shared_from_this<Running> {
       result.attention.blocks_read = 750;
       result.attention.landmark = request.attention.landmark;
       if (request.attention.wants_missed_mass) {
-        result.attention.missed_mass = {0.25f,  0.5f,   request.attention.audits,
-                                        0.125f, 0.75f,  request.attention.landmark == protocol::PageLandmark::bounds,
-                                        0.875f, 0.9375f};
+        result.attention.missed_mass = {0.25f,  0.5f,    request.attention.audits,
+                                        0.125f, 0.75f,   request.attention.landmark == protocol::PageLandmark::bounds,
+                                        0.875f, 0.9375f, 0.625f};
       }
     }
     if (request.attention.reread_tokens > 0) result.reread = {{{0, 128}, {4096, 4144}}, 176};

@@ -104,13 +104,17 @@ TEST(OpenAiRequest, ReadsEachStageOfASelection) {
   want.vote_over = protocol::VoteScope::layer;
   want.top_p = 0.5f;
   want.reselect_every = 4;
+  want.rescan_every = 32;
+  want.candidate_pages = 300;
+  want.scan_share = 0.25f;
   want.layer_stride = 3;
   want.select_layers = {0, 5};
   want.positions = protocol::PositionPolicy::clamped;
   want.wants_missed_mass = want.audits = true;
   const auto request =
       chat(R"(,"attention":{"mode":"retrieval","budget_tokens":0,"local_tokens":128,"landmark":"bounds",
-      "vote":"sum","vote_over":"layer","unit":"page","top_p":0.5,"reselect_every":4,"layer_stride":3,
+      "vote":"sum","vote_over":"layer","unit":"page","top_p":0.5,"reselect_every":4,"rescan_every":32,
+      "candidate_pages":300,"scan_share":0.25,"layer_stride":3,
       "select_layers":[0,5],"positions":"clamped","audit":true})");
   EXPECT_EQ(request.query.attention, want);
   EXPECT_TRUE(request.reports_attention);
