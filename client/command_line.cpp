@@ -31,6 +31,8 @@ struct Parser {
   CancelOptions cancel;
   PinOptions pin;
   VerifyOptions verify;
+  ExportOptions leaving;
+  ImportOptions coming;
   RemoveOptions remove;
 };
 
@@ -216,6 +218,19 @@ void add_append_and_fork(Parser& parser) {
       parser.fork);
 }
 
+void add_export_and_import(Parser& parser) {
+  CLI::App* leaving = add_verb(parser, "export", "Write a context to a file, with all that was computed for it",
+                               "  rotulus export book.txt -o book.rotulus\n"
+                               "  rotulus export ctx_0123456789abcdef | ssh other-machine rotulus import -");
+  leaving->add_option("context", parser.leaving.context, "The context's id or name")->required();
+  CLI::App* coming =
+      add_verb(parser, "import", "Take in an exported context; nothing is computed, on any number of ranks",
+               "  rotulus import book.rotulus\n"
+               "  rotulus import book.rotulus --name book --format json");
+  coming->add_option("file", parser.coming.file, "The file of an exported context; - for standard input")->required();
+  coming->add_option("--name", parser.coming.name, "Name to show and to ask by [the one it had]");
+}
+
 void add_others(Parser& parser) {
   add_verb(parser, "ps", "List the contexts", "  rotulus ps\n  rotulus ps --format json");
   auto add_contexts = [](CLI::App* verb, ContextsOptions& options) {
@@ -259,6 +274,8 @@ decltype(CommandLine::verb) chosen_verb(const Parser& parser) {
   if (name == "pin") return parser.pin;
   if (name == "verify") return parser.verify;
   if (name == "rm") return parser.remove;
+  if (name == "export") return parser.leaving;
+  if (name == "import") return parser.coming;
   if (name == "ps") return PsOptions{};
   return VersionOptions{};
 }
@@ -271,6 +288,7 @@ void add_everything(Parser& parser) {
   add_ask(parser);
   add_search(parser);
   add_append_and_fork(parser);
+  add_export_and_import(parser);
   add_others(parser);
   name_environment(parser.app);
   for (CLI::App* verb : parser.app.get_subcommands([](CLI::App*) { return true; })) name_environment(*verb);

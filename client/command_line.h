@@ -29,8 +29,8 @@ struct Notice {
 struct CommandLine {
   GlobalOptions global;
   std::variant<Notice, ServeOptions, SubmitOptions, EstimateOptions, AskOptions, SearchOptions, AppendOptions,
-               ForkOptions, PsOptions, ShowOptions, CancelOptions, PinOptions, VerifyOptions, RemoveOptions,
-               VersionOptions>
+               ForkOptions, PsOptions, ShowOptions, CancelOptions, PinOptions, VerifyOptions, ExportOptions,
+               ImportOptions, RemoveOptions, VersionOptions>
       verb;
 };
 

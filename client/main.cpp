@@ -67,6 +67,8 @@ int run(const CommandLine& command_line) {
                         [&](const CancelOptions& options) { return with_session(cancel_contexts, options); },
                         [&](const PinOptions& options) { return with_session(pin_contexts, options); },
                         [&](const VerifyOptions& options) { return with_session(verify_contexts, options); },
+                        [&](const ExportOptions& options) { return with_session(export_context, options); },
+                        [&](const ImportOptions& options) { return with_session(import_context, options); },
                         [&](const RemoveOptions& options) { return with_session(remove_contexts, options); },
                         [&](const VersionOptions&) { return with_session(print_version); },
                     },

@@ -100,6 +100,15 @@ struct AppendOptions {
 };
 struct ForkOptions : AppendOptions {};
 
+struct ExportOptions {
+  std::string context;
+};
+
+struct ImportOptions {
+  std::string file;  // "-": standard input
+  std::optional<std::string> name;
+};
+
 // For show, cancel, pin, verify and rm.
 struct ContextsOptions {
   std::vector<std::string> contexts;

@@ -69,7 +69,8 @@ ContextService::ContextService(EventLoop& loop, ContextServiceConfig config, Cat
       metrics_(metrics),
       log_(log),
       on_changed_([](ContextId) {}),
-      verifier_(group, owner_of_verifier()) {
+      verifier_(group, owner_of_verifier()),
+      slices_(group) {
   std::vector<ContextId> abandoned;
   std::vector<std::filesystem::path> needed;
   for (ContextRecord& record : catalogue_.take_contexts()) {

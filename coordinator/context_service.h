@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "coordinator/catalogue.h"
+#include "coordinator/context_import.h"
 #include "coordinator/contexts.h"
 #include "coordinator/cost_model.h"
 #include "coordinator/event_loop.h"
@@ -35,6 +36,7 @@
 #include "coordinator/metrics.h"
 #include "coordinator/passages.h"
 #include "coordinator/planner.h"
+#include "coordinator/slice_calls.h"
 #include "coordinator/text_service.h"
 #include "coordinator/tokenize_job.h"
 #include "coordinator/verifier.h"
@@ -71,6 +73,8 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   ContextView verify(ContextId id) override;
   void append(ContextId id, std::string text, ViewDone done) override;
   void fork(ContextId id, std::string text, ViewDone done) override;
+  std::unique_ptr<ContextExport> begin_export(ContextId id) override;
+  std::unique_ptr<ContextImport> begin_import(ImportRequest request) override;
   void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) override;
   std::shared_ptr<void> subscribe(ContextId id, std::function<void(const ContextEvent&)> on_event) override;
 
@@ -134,6 +138,11 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   void erase_version(ContextId id, std::function<void(std::optional<protocol::Error>)> done);
   void finish_erase(ContextId id, const std::function<void(std::optional<protocol::Error>)>& done);
   void erase_objects(std::vector<protocol::ObjectId> objects);
+
+  // context_transfers.cpp
+  std::shared_ptr<void> take_transfer_slot() const;
+  void adopt(ImportedContext imported, ViewDone done);
+  void abandon(const ImportedContext& imported);
 
   // context_versions.cpp
   struct Versions {  // of a context that was appended to
@@ -212,6 +221,8 @@ class ContextService final : public Contexts, public LiveObjects, public GroupLi
   std::unique_ptr<TokenizeJob> job_;
   std::optional<Attempt> attempt_;
   Verifier verifier_;
+  SliceCalls slices_;
+  std::shared_ptr<void> transfer_slots_ = std::make_shared<char>();  // each transfer has one of its counted handles
   std::optional<ListingAttempt> listing_attempt_;
   CostModel costs_;                           // of the present group
   std::vector<protocol::ObjectId> to_erase_;  // when a group is ready

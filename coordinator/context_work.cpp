@@ -199,6 +199,7 @@ bool ContextService::is_current(const Attempt& attempt) const {
 // What the workers report
 
 void ContextService::on_message(const protocol::Message& message) {
+  if (slices_.on_message(message)) return;
   if (const auto* progress = std::get_if<protocol::ChunkProgress>(&message)) return on_progress(*progress);
   if (const auto* committed = std::get_if<protocol::ChunkCommitted>(&message)) return on_committed(*committed);
   if (const auto* listed = std::get_if<protocol::ListingCommitted>(&message)) return on_listed(*listed);
@@ -384,6 +385,7 @@ void ContextService::on_group_ready() {
 
 void ContextService::on_group_lost(const std::string&) {
   verifier_.on_group_lost();
+  slices_.on_group_lost();
   job_.reset();
   if (Entry* waiting = tokenizing_ ? entry(*tokenizing_) : nullptr) {
     tokenizing_.reset();

@@ -93,6 +93,30 @@ struct ContextEvent {
   ContextView view;
 };
 
+// A context on its way to another cluster: a file, piece by piece (context_file.h). Let go, it ends.
+class ContextExport {
+ public:
+  virtual ~ContextExport() = default;
+  // The next piece; "": the file is whole. One call at a time; at most one record of the file is in memory.
+  virtual void next(std::function<void(std::optional<protocol::Error>, std::string)> done) = 0;
+};
+
+// And on its way here. Nothing is visible before finish(); let go before, nothing is left of it.
+class ContextImport {
+ public:
+  virtual ~ContextImport() = default;
+  // One call at a time, the next when `done` was called. An error is final.
+  virtual void take(std::string_view piece, std::function<void(std::optional<protocol::Error>)> done) = 0;
+  // The file is whole: durable, and completed, when `done` is called with the view.
+  virtual void finish(std::function<void(std::optional<protocol::Error>, ContextView)> done) = 0;
+};
+
+struct ImportRequest {
+  std::optional<std::string> display_name;  // in place of the file's
+  // Called with what the file says of the context; throws an Error for what is not to be kept.
+  std::function<void(const protocol::ContextDescription&)> check = [](const auto&) {};
+};
+
 class Contexts {
  public:
   virtual ~Contexts() = default;
@@ -121,6 +145,13 @@ class Contexts {
   virtual void append(ContextId id, std::string text, ViewDone done) = 0;
   // A new context of the same document, which may be continued; the one it is made of stays. As append().
   virtual void fork(ContextId id, std::string text, ViewDone done) = 0;
+  // Throws Error{not_found}, {conflict} where it is not completed, {unavailable} while kMaxTransfers are under way or
+  // no worker group is ready. Its pieces: {storage_corrupt} where a chunk is damaged; it is computed again.
+  virtual std::unique_ptr<ContextExport> begin_export(ContextId id) = 0;
+  // Throws Error{unavailable} likewise. What it takes: {storage_corrupt} naming the byte at which the file is damaged;
+  // {conflict} naming the parameter in which it was computed otherwise than the running workers would; {storage_full}
+  // before anything is written; {unavailable} when the worker group is lost.
+  virtual std::unique_ptr<ContextImport> begin_import(ImportRequest request) = 0;
   // Erased from the catalogue when `done` is called; its bytes are gone from the volumes held. {not_found} otherwise.
   virtual void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) = 0;
 

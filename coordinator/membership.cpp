@@ -324,7 +324,9 @@ void Membership::on_message(std::uint32_t number, const Message& message) {
   if (const auto* reconciled = std::get_if<protocol::VolumeReconciled>(&message)) {
     return on_reconciled(number, *reconciled);
   }
-  const bool is_of_any_rank = std::holds_alternative<protocol::ObjectVerified>(message);
+  const bool is_of_any_rank = std::holds_alternative<protocol::ObjectVerified>(message) ||
+                              std::holds_alternative<protocol::SliceRead>(message) ||
+                              std::holds_alternative<protocol::SliceWritten>(message);
   if ((number != 0 && !is_of_any_rank) || phase_ != Phase::ready) return;
   for (GroupListener* listener : listeners_) listener->on_message(message);
 }
@@ -474,6 +476,17 @@ std::uint64_t Membership::bytes_free() const {
   std::uint64_t bytes = 0;
   for (const auto& [name, disk] : disks) bytes += std::min(disk.free, disk.taken);
   return bytes;
+}
+
+protocol::Placement Membership::placement() const {
+  std::vector<std::vector<protocol::VolumeId>> volumes(ranks_.size());
+  for (const auto& [number, rank] : ranks_) {
+    for (const protocol::VolumeState& volume : rank.hello.volumes) {
+      if (usable_volumes_.contains(volume.volume)) volumes.at(number).push_back(volume.volume);
+    }
+    std::sort(volumes.at(number).begin(), volumes.at(number).end());
+  }
+  return protocol::place_lanes(volumes);
 }
 
 void Membership::send_text(const Message& message) {

@@ -75,6 +75,7 @@ class Membership final : public WorkerGroup {
   const protocol::ContextParameters& parameters() const override { return *parameters_; }
   bool holds(protocol::VolumeId volume) const override { return usable_volumes_.contains(volume); }
   std::uint64_t bytes_free() const override;
+  protocol::Placement placement() const override;
   void send_text(const protocol::Message& message) override;
   void send_work(const protocol::Message& message) override;
   void send_all(const protocol::Message& message) override;

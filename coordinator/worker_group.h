@@ -22,6 +22,7 @@ class WorkerGroup {
 
   virtual bool holds(protocol::VolumeId volume) const = 0;  // on a rank of the present group, reconciled
   virtual std::uint64_t bytes_free() const = 0;             // on the disks of those volumes
+  virtual protocol::Placement placement() const = 0;        // of a new object on them; empty: a rank has none
 
   // Each does nothing while no group is ready: what was given to a lost group is lost with it.
   // Throws Error{payload_too_large} for what does not fit a frame.
@@ -40,7 +41,7 @@ class GroupListener {
   virtual ~GroupListener() = default;
   virtual void on_group_ready() {}
   virtual void on_group_lost(const std::string&) {}
-  virtual void on_message(const protocol::Message&) {}  // from rank 0: text and work; from any: ObjectVerified
+  virtual void on_message(const protocol::Message&) {}  // from rank 0: text and work; from any: of volumes
   virtual void on_room() {}
 };
 

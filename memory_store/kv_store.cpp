@@ -89,7 +89,8 @@ struct KvStore::State {
                      return !load.damage && !load.failure;
                    }),
         readers(config.reader_threads, [this] { return prefetcher.read_next(); }),
-        writer(host, volumes, format, config.write_timeout) {
+        writer(host, volumes, format, config.write_timeout),
+        slices({.format = format, .layers = config.layers}) {
     if (!config.access_trace.empty()) trace.emplace(config.access_trace);
   }
 
@@ -109,6 +110,7 @@ struct KvStore::State {
   Prefetcher prefetcher;
   ReaderPool readers;
   BlockWriter writer;
+  SliceWriter slices;
   std::optional<AccessTrace> trace;
   Damage last_damage;
   mutable std::mutex erased_mutex;
@@ -188,12 +190,20 @@ void KvStore::discard(const BlockAddress& address) {
   state_->writer.discard(address);
 }
 
+namespace {
+
+void check_owner(const Volume& volume, const protocol::ManifestRecord& record) {
+  const protocol::StoreId owner = volume.state().store;
+  if (record.store == owner) return;
+  throw Error(ErrorCode::conflict, fmt::format("volume {} belongs to store {}, object {} to store {}", record.volume,
+                                               owner, record.object, record.store));
+}
+
+}  // namespace
+
 std::uint64_t KvStore::commit(protocol::ManifestRecord record, std::uint64_t catalogue_sequence) {
   Volume& volume = find_volume(state_->volumes, record.volume);
-  if (const protocol::StoreId owner = volume.state().store; record.store != owner) {
-    throw Error(ErrorCode::conflict, fmt::format("volume {} belongs to store {}, object {} to store {}", record.volume,
-                                                 owner, record.object, record.store));
-  }
+  check_owner(volume, record);
   const BlocksHash hash = state_->writer.finish(record.object, record.volume);
   record.block_count = hash.count();
   record.blocks_hash = hash.value();
@@ -449,6 +459,26 @@ Verification KvStore::verify(VolumeId id, ObjectId object, std::uint64_t manifes
   return seen;
 }
 
+StoredSlice KvStore::read_slice(const SliceAddress& address, std::uint64_t manifest_hash) const {
+  StoredSlice slice = memory_store::read_slice(find_volume(state_->volumes, address.volume), address, manifest_hash,
+                                               {.format = state_->format, .layers = state_->config.layers});
+  state_->blocks_verified += slice.block_count;
+  return slice;
+}
+
+std::uint32_t KvStore::write_slice(const SliceAddress& address, std::span<const std::byte> bytes) {
+  return state_->slices.write(find_volume(state_->volumes, address.volume), address, bytes);
+}
+
+std::uint64_t KvStore::commit_slices(protocol::ManifestRecord& record, std::uint64_t catalogue_sequence) {
+  Volume& volume = find_volume(state_->volumes, record.volume);
+  check_owner(volume, record);
+  const StoredManifest manifest = state_->slices.finish(volume, record);
+  protocol::failpoint("import.before_manifest");
+  volume.commit(record.object, manifest.value, catalogue_sequence);
+  return manifest.hash;
+}
+
 std::vector<std::pair<protocol::ManifestRecord, std::uint64_t>> KvStore::manifests(VolumeId id) const {
   const Volume& volume = find_volume(state_->volumes, id);
   std::vector<std::pair<protocol::ManifestRecord, std::uint64_t>> manifests;
@@ -476,6 +506,7 @@ void KvStore::State::erase_on(HeldVolume& held, std::span<const ObjectId> object
 }
 
 void KvStore::erase(std::span<const ObjectId> objects, std::uint64_t catalogue_sequence) {
+  for (const ObjectId object : objects) state_->slices.forget(object);
   std::optional<Error> failure;
   for (auto& [id, held] : state_->volumes) {
     if (!held.is_accepted) continue;

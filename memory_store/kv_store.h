@@ -13,8 +13,9 @@
 //   3. commit() returns only when the blocks and the manifest record of that volume are synced.
 //   4. Nothing is erased on a volume before reconcile() has accepted the catalogue for it.
 //
-// Threads: one thread calls (the rank's engine); reconcile, manifests, erase, volumes and stats may be called by one
-// other thread at the same time, verify by any. Background threads are the store's own.
+// Threads: one thread calls (the rank's engine); reconcile, manifests, erase, write_slice, commit_slices, volumes
+// and stats may be called by one other thread at the same time, verify and read_slice by any. Background threads are
+// the store's own.
 #pragma once
 
 #include <chrono>
@@ -29,6 +30,7 @@
 #include "kernels/kv_format.h"
 #include "memory_store/eviction.h"
 #include "memory_store/kv_block.h"
+#include "memory_store/slices.h"
 #include "memory_store/verification.h"
 #include "protocol/ids.h"
 #include "protocol/limits.h"
@@ -135,6 +137,14 @@ class KvStore final {
   // What a volume has of an object, read from the disk block by block and compared with what was written; host memory
   // is neither asked nor filled. From any thread. Throws Error{unavailable} if the volume is not held or closed.
   Verification verify(VolumeId volume, ObjectId object, std::uint64_t manifest_hash) const;
+  // For another store: what a volume has of one layer of a stripe, from the disk. From any thread; throws as slices.h
+  // says, {unavailable} if the volume is not held.
+  StoredSlice read_slice(const SliceAddress& address, std::uint64_t manifest_hash) const;
+  // And from another store, under a fresh object: how many blocks the slice had.
+  std::uint32_t write_slice(const SliceAddress& address, std::span<const std::byte> bytes);
+  // The object that was written in slices is complete on record.volume: as commit(). What it says of its blocks is
+  // filled in. A slice or commit that throws leaves an object to be erased.
+  std::uint64_t commit_slices(protocol::ManifestRecord& record, std::uint64_t catalogue_sequence);
   // Every readable manifest record of a volume with its hash.
   std::vector<std::pair<protocol::ManifestRecord, std::uint64_t>> manifests(VolumeId volume) const;
   // Erases objects from all volumes that were reconciled and from host memory, and gives the bytes back to the disk.

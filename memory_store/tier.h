@@ -3,7 +3,7 @@
 //
 // A volume holds objects. An object is some blocks, and a manifest once it is committed; its id is never used again.
 //
-// Threads: write() and commit() from one thread at a time each; the others from any, at any time.
+// Threads: any, at any time.
 #pragma once
 
 #include <cstddef>

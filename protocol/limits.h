@@ -14,6 +14,7 @@ inline constexpr std::size_t kMaxFrameBytes = 1u << 20;         // one message, 
 inline constexpr std::size_t kMaxQueuedFrameBytes = 8u << 20;   // per connection; then the producer waits
 inline constexpr std::size_t kTokenizePieceBytes = 256u << 10;  // document bytes in one message
 inline constexpr std::size_t kTokenIdsPerMessage = 128u << 10;  // token ids in one message
+inline constexpr std::size_t kSlicePartBytes = 512u << 10;      // of a travelling object in one message
 inline constexpr auto kHeartbeatInterval = 500ms;
 inline constexpr auto kLeaseTimeout = 8s;  // silence after which a peer counts as lost
 inline constexpr auto kHelloTimeout = 10s;
@@ -33,6 +34,11 @@ inline constexpr std::size_t kMaxJsonValues = 1u << 20;  // of one body; token i
 inline constexpr std::size_t kMaxHeaderFields = 100;
 inline constexpr std::size_t kMaxHttpConnections = 1024;
 inline constexpr std::size_t kMaxStreamBufferBytes = 1u << 20;  // per event stream; a slower client is cut off
+
+// Contexts that travel as files.
+inline constexpr std::uint64_t kMaxContextFileBytes = 16ull << 40;
+inline constexpr std::uint64_t kMaxFileRecordBytes = 64u << 20;  // the largest is one slice, held in memory
+inline constexpr std::size_t kMaxTransfers = 8;                  // exports and imports at once
 
 // Requests.
 inline constexpr std::uint32_t kMaxLogprobs = 20;

@@ -27,4 +27,20 @@ VolumeId volume_of_lane(const Placement& placement, std::uint32_t lane) {
   return std::prev(next)->volume;
 }
 
+Placement place_lanes(const std::vector<std::vector<VolumeId>>& volumes_of_ranks) {
+  const auto size = static_cast<std::uint32_t>(volumes_of_ranks.size());
+  Placement placement;
+  for (std::uint32_t rank = 0; rank < size; ++rank) {
+    const auto count = static_cast<std::uint32_t>(volumes_of_ranks[rank].size());
+    if (count == 0) return {};
+    const LaneRange lanes = lanes_of_rank(rank, size);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const std::uint32_t first = lanes.begin + (lanes.end - lanes.begin) * i / count;
+      const std::uint32_t end = lanes.begin + (lanes.end - lanes.begin) * (i + 1) / count;
+      if (first < end) placement.push_back({first, volumes_of_ranks[rank][i]});
+    }
+  }
+  return placement;
+}
+
 }  // namespace rotulus::protocol

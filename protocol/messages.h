@@ -23,7 +23,7 @@
 
 namespace rotulus::protocol {
 
-inline constexpr std::uint32_t kProtocolVersion = 5;
+inline constexpr std::uint32_t kProtocolVersion = 6;
 inline constexpr std::uint32_t kStoreFormatVersion = 1;
 inline constexpr std::uint32_t kLandmarkVersion = 1;
 
@@ -86,6 +86,8 @@ struct PlacementRun {
 };
 using Placement = std::vector<PlacementRun>;
 VolumeId volume_of_lane(const Placement& placement, std::uint32_t lane);
+// Each rank's lanes in equal runs on its volumes; volumes_of_ranks[r] are rank r's. Empty where a rank has none.
+Placement place_lanes(const std::vector<std::vector<VolumeId>>& volumes_of_ranks);
 
 // One volume's part of one committed object. Written and synced after the blocks; its hash is what the catalogue
 // names. Holds enough to rebuild the catalogue from volumes alone.
@@ -319,6 +321,53 @@ struct ObjectVerified {
   std::optional<std::string> failure;  // why it could not be told
   bool operator==(const ObjectVerified&) const = default;
 };
+// A *slice* is what a volume has of one layer of one stripe of an object: KV blocks, landmarks, bounds, each with its
+// header as it is stored, one behind the other. Objects travel to another store in slices. `call` is echoed.
+struct ReadSlice {  // read from the disk, beside everything else
+  std::uint64_t call = 0;
+  VolumeId volume;
+  ObjectId object;
+  std::uint64_t manifest_hash = 0;  // as the catalogue names it
+  std::uint64_t stripe = 0;
+  std::uint32_t layer = 0;
+  bool operator==(const ReadSlice&) const = default;
+};
+struct SliceRead {  // worker: answers it, in one or more parts of at most kSlicePartBytes
+  std::uint64_t call = 0;
+  std::string bytes;                     // behind those of the part before
+  std::uint32_t block_count = 0;         // in the slice
+  std::uint32_t object_block_count = 0;  // that were written of the object on this volume
+  bool is_last = true;                   // the slice is complete; a failure always is
+  std::optional<ErrorCode> error;
+  std::string message;
+  bool operator==(const SliceRead&) const = default;
+};
+// A slice of another store's object, to become part of this one, which CommitObject makes an object like any other.
+// Not committed, it is erased like any other.
+struct WriteSlice {  // in one or more parts; answered behind the last
+  std::uint64_t call = 0;
+  VolumeId volume;
+  ObjectId object;
+  std::uint64_t stripe = 0;
+  std::uint32_t layer = 0;
+  std::string bytes;
+  bool is_last = true;
+  bool operator==(const WriteSlice&) const = default;
+};
+struct CommitObject {
+  std::uint64_t call = 0;
+  ManifestRecord record;  // complete but for what tells of its blocks
+  std::uint64_t catalogue_sequence = 0;
+  bool operator==(const CommitObject&) const = default;
+};
+struct SliceWritten {  // worker: answers WriteSlice, and CommitObject when it is durable
+  std::uint64_t call = 0;
+  std::uint32_t block_count = 0;    // of the slice; of a CommitObject: of the object on its volume
+  std::uint64_t manifest_hash = 0;  // of a CommitObject
+  std::optional<ErrorCode> error;   // then the object is to be erased
+  std::string message;
+  bool operator==(const SliceWritten&) const = default;
+};
 struct EraseObjects {  // to every rank, after the catalogue's batch was synced
   std::vector<ObjectId> objects;
   std::uint64_t catalogue_sequence = 0;
@@ -512,6 +561,7 @@ using Message =
                  ListManifests, ManifestPage, EraseObjects, TokenizeDocument, EncodeText, EncodedText, DecodeTokens,
                  RenderTemplate, DecodedText, OpenContext, ContextTokens, CloseContext, ComputeChunk, CancelCompute,
                  ChunkProgress, ChunkCommitted, ComputeFailed, ChunkDamaged, StartAnswer, CancelAnswer, AnswerToken,
-                 AnswerFinished, AnswerFailed, VerifyObject, ObjectVerified, CommitListing, ListingCommitted>;
+                 AnswerFinished, AnswerFailed, VerifyObject, ObjectVerified, CommitListing, ListingCommitted, ReadSlice,
+                 SliceRead, WriteSlice, CommitObject, SliceWritten>;
 
 }  // namespace rotulus::protocol

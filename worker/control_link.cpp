@@ -52,9 +52,10 @@ template <typename T>
 constexpr bool is_text =
     is_one_of<T, protocol::TokenizeDocument, protocol::EncodeText, protocol::DecodeTokens, protocol::RenderTemplate>;
 template <typename T>
-constexpr bool is_volume = is_one_of<T, protocol::ReconcileVolume, protocol::ListManifests, protocol::EraseObjects>;
+constexpr bool is_volume = is_one_of<T, protocol::ReconcileVolume, protocol::ListManifests, protocol::EraseObjects,
+                                     protocol::WriteSlice, protocol::CommitObject>;
 template <typename T>
-constexpr bool is_verify = is_one_of<T, protocol::VerifyObject>;
+constexpr bool is_verify = is_one_of<T, protocol::VerifyObject, protocol::ReadSlice>;
 template <typename T>
 constexpr bool is_work =
     is_one_of<T, protocol::OpenContext, protocol::ContextTokens, protocol::CloseContext, protocol::ComputeChunk,

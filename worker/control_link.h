@@ -38,8 +38,8 @@ struct ControlLinkConfig {
 
 // None of them may destroy the link.
 struct ControlLinkHandlers {
-  // TokenizeDocument, EncodeText, DecodeTokens, RenderTemplate; ReconcileVolume, ListManifests, EraseObjects; and
-  // VerifyObject. Answers go out by send(). What they throw ends the link.
+  // TokenizeDocument, EncodeText, DecodeTokens, RenderTemplate; ReconcileVolume, ListManifests, EraseObjects,
+  // WriteSlice, CommitObject; and VerifyObject, ReadSlice. Answers go out by send(). What they throw ends the link.
   std::function<void(protocol::Message)> on_text;
   std::function<void(protocol::Message)> on_volume;
   std::function<void(protocol::Message)> on_verify;

@@ -430,18 +430,7 @@ std::size_t Scheduler::prefill_budget() const {
 protocol::Placement Scheduler::make_placement() const {
   std::vector<std::vector<protocol::VolumeId>> volumes(config_.rank_count);
   for (const auto& [volume, rank] : config_.holders) volumes[rank].push_back(volume);
-  protocol::Placement placement;
-  for (std::uint32_t rank = 0; rank < config_.rank_count; ++rank) {
-    if (volumes[rank].empty()) return {};
-    const protocol::LaneRange lanes = protocol::lanes_of_rank(rank, config_.rank_count);
-    const auto count = static_cast<std::uint32_t>(volumes[rank].size());
-    for (std::uint32_t i = 0; i < count; ++i) {
-      const std::uint32_t first = lanes.begin + (lanes.end - lanes.begin) * i / count;
-      const std::uint32_t end = lanes.begin + (lanes.end - lanes.begin) * (i + 1) / count;
-      if (first < end) placement.push_back({first, volumes[rank][i]});
-    }
-  }
-  return placement;
+  return protocol::place_lanes(volumes);
 }
 
 std::uint32_t Scheduler::pick_home() const {

@@ -3,6 +3,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <span>
+#include <string_view>
+#include <utility>
+
 #include "protocol/codec.h"
 #include "protocol/error.h"
 #include "protocol/limits.h"
@@ -18,6 +22,14 @@ void VolumeService::handle(const protocol::Message& message) {
   if (const auto* piece = std::get_if<protocol::ReconcileVolume>(&message)) reconcile(*piece);
   if (const auto* request = std::get_if<protocol::ListManifests>(&message)) list(*request);
   if (const auto* request = std::get_if<protocol::EraseObjects>(&message)) erase(*request);
+  if (const auto* part = std::get_if<protocol::WriteSlice>(&message)) write_slice(*part);
+  if (const auto* order = std::get_if<protocol::CommitObject>(&message)) commit(*order);
+}
+
+void VolumeService::read(const protocol::Message& message) {
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowPriority);  // on Linux, of the thread
+  if (const auto* request = std::get_if<protocol::VerifyObject>(&message)) verify(*request);
+  if (const auto* request = std::get_if<protocol::ReadSlice>(&message)) read_slice(*request);
 }
 
 void VolumeService::erase(const protocol::EraseObjects& request) {
@@ -28,9 +40,7 @@ void VolumeService::erase(const protocol::EraseObjects& request) {
   }
 }
 
-void VolumeService::verify(const protocol::Message& message) {
-  const auto& request = std::get<protocol::VerifyObject>(message);
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowPriority);  // on Linux, of the thread
+void VolumeService::verify(const protocol::VerifyObject& request) {
   protocol::ObjectVerified reply{.volume = request.volume, .object = request.object};
   try {
     const auto seen = store_.verify(request.volume, request.object, request.manifest_hash);
@@ -38,6 +48,53 @@ void VolumeService::verify(const protocol::Message& message) {
     reply.blocks_damaged = seen.blocks_damaged;
   } catch (const protocol::Error& error) {
     reply.failure = error.message();
+  }
+  reply_(std::move(reply));
+}
+
+void VolumeService::read_slice(const protocol::ReadSlice& request) {
+  protocol::SliceRead reply{.call = request.call};
+  try {
+    const auto slice =
+        store_.read_slice({request.volume, request.object, request.stripe, request.layer}, request.manifest_hash);
+    reply.block_count = slice.block_count;
+    reply.object_block_count = slice.object_block_count;
+    std::string_view rest(reinterpret_cast<const char*>(slice.bytes.data()), slice.bytes.size());
+    do {
+      reply.bytes = rest.substr(0, protocol::kSlicePartBytes);
+      rest.remove_prefix(reply.bytes.size());
+      reply.is_last = rest.empty();
+      reply_(reply);
+    } while (!rest.empty());
+  } catch (const protocol::Error& error) {
+    reply_(protocol::SliceRead{.call = request.call, .error = error.code(), .message = error.message()});
+  }
+}
+
+void VolumeService::write_slice(const protocol::WriteSlice& part) {
+  slice_ += part.bytes;
+  if (!part.is_last) return;
+  const std::string slice = std::exchange(slice_, {});
+  protocol::SliceWritten reply{.call = part.call};
+  try {
+    reply.block_count = store_.write_slice({part.volume, part.object, part.stripe, part.layer},
+                                           std::as_bytes(std::span(slice.data(), slice.size())));
+  } catch (const protocol::Error& error) {
+    reply.error = error.code();
+    reply.message = error.message();
+  }
+  reply_(std::move(reply));
+}
+
+void VolumeService::commit(const protocol::CommitObject& order) {
+  protocol::SliceWritten reply{.call = order.call};
+  protocol::ManifestRecord record = order.record;
+  try {
+    reply.manifest_hash = store_.commit_slices(record, order.catalogue_sequence);
+    reply.block_count = record.block_count;
+  } catch (const protocol::Error& error) {
+    reply.error = error.code();
+    reply.message = error.message();
   }
   reply_(std::move(reply));
 }

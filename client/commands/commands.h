@@ -34,6 +34,9 @@ int cancel_contexts(Session& session, const ContextsOptions& options);
 int pin_contexts(Session& session, const ContextsOptions& options);
 // Returns 1 where something could not be read, or is still damaged after it was mended. No contexts: all of them.
 int verify_contexts(Session& session, const ContextsOptions& options);
+// To --output or standard output; a file that is not whole is removed.
+int export_context(Session& session, const ExportOptions& options);
+int import_context(Session& session, const ImportOptions& options);
 int remove_contexts(Session& session, const ContextsOptions& options);
 int print_version(Session& session);
 

@@ -60,13 +60,18 @@ std::string read_document(const std::string& file) {
   return text;
 }
 
+std::string send_file(Session& session, const std::string& target, const std::string& file,
+                      const std::string& content_type) {
+  DocumentReader reader(file);
+  return session.http.send({.method = "POST",
+                            .target = target,
+                            .content_type = content_type,
+                            .streamed_body = BodySource{[&reader] { return reader.next(); }, reader.bytes()}});
+}
+
 std::string send_document(Session& session, const std::string& target, const DocumentOptions& options) {
-  DocumentReader document(options.file);
-  return session.http.send(
-      {.method = "POST",
-       .target = target,
-       .content_type = options.holds_token_ids ? "application/octet-stream" : "text/plain; charset=utf-8",
-       .streamed_body = BodySource{[&document] { return document.next(); }, document.bytes()}});
+  return send_file(session, target, options.file,
+                   options.holds_token_ids ? "application/octet-stream" : "text/plain; charset=utf-8");
 }
 
 }  // namespace rotulus::client

@@ -12,6 +12,7 @@
 #include "coordinator/http/json_writer.h"
 #include "coordinator/http/request_form.h"
 #include "coordinator/http/search.h"
+#include "coordinator/http/transfers.h"
 #include "coordinator/http/uploads.h"
 
 namespace rotulus::coordinator::http {
@@ -206,11 +207,17 @@ std::vector<Route> contexts_routes(const Backends& backends) {
   };
   const auto create = [&backends](Exchange& exchange, std::string) { return create_context(backends, exchange); };
   const auto estimate = [&backends](Exchange& exchange, std::string) { return estimate_context(backends, exchange); };
+  const auto leave = [&backends](Exchange& exchange, std::string id) {
+    return export_context(backends, exchange, context_id(id));
+  };
+  const auto come = [&backends](Exchange& exchange, std::string) { return import_context(backends, exchange); };
   const auto list = [&backends](Exchange& exchange, std::string) { return list_contexts(backends, exchange); };
   return {
       {.method = "POST", .pattern = "/v1/contexts", .handler = create, .is_work = true},
       {.method = "GET", .pattern = "/v1/contexts", .handler = list},
       {.method = "POST", .pattern = "/v1/contexts/estimate", .handler = estimate},
+      {.method = "POST", .pattern = "/v1/contexts/import", .handler = come, .is_work = true},
+      {.method = "GET", .pattern = "/v1/contexts/{id}/export", .handler = leave, .is_work = true},
       {.method = "GET", .pattern = "/v1/contexts/{id}", .handler = bind(show_context)},
       {.method = "DELETE", .pattern = "/v1/contexts/{id}", .handler = bind(erase_context)},
       {.method = "POST", .pattern = "/v1/contexts/{id}/cancel", .handler = bind(cancel_context)},

@@ -55,6 +55,11 @@ struct MessageWriter {
   void operator()(const protocol::ObjectVerified& from) { write(to.initObjectVerified(), from); }
   void operator()(const protocol::CommitListing& from) { write(to.initCommitListing(), from); }
   void operator()(const protocol::ListingCommitted& from) { write(to.initListingCommitted(), from); }
+  void operator()(const protocol::ReadSlice& from) { write(to.initReadSlice(), from); }
+  void operator()(const protocol::SliceRead& from) { write(to.initSliceRead(), from); }
+  void operator()(const protocol::WriteSlice& from) { write(to.initWriteSlice(), from); }
+  void operator()(const protocol::CommitObject& from) { write(to.initCommitObject(), from); }
+  void operator()(const protocol::SliceWritten& from) { write(to.initSliceWritten(), from); }
 };
 
 Message read_message(schema::Message::Reader from) {
@@ -133,6 +138,16 @@ Message read_message(schema::Message::Reader from) {
       return read(from.getCommitListing());
     case schema::Message::LISTING_COMMITTED:
       return read(from.getListingCommitted());
+    case schema::Message::READ_SLICE:
+      return read(from.getReadSlice());
+    case schema::Message::SLICE_READ:
+      return read(from.getSliceRead());
+    case schema::Message::WRITE_SLICE:
+      return read(from.getWriteSlice());
+    case schema::Message::COMMIT_OBJECT:
+      return read(from.getCommitObject());
+    case schema::Message::SLICE_WRITTEN:
+      return read(from.getSliceWritten());
   }
   throw Error(ErrorCode::invalid_argument, fmt::format("message: kind {} is not known", static_cast<int>(from.which())),
               "message");

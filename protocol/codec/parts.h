@@ -72,6 +72,16 @@ void write(VerifyObject::Builder to, const protocol::VerifyObject& from);
 protocol::VerifyObject read(VerifyObject::Reader from);
 void write(ObjectVerified::Builder to, const protocol::ObjectVerified& from);
 protocol::ObjectVerified read(ObjectVerified::Reader from);
+void write(ReadSlice::Builder to, const protocol::ReadSlice& from);
+protocol::ReadSlice read(ReadSlice::Reader from);
+void write(SliceRead::Builder to, const protocol::SliceRead& from);
+protocol::SliceRead read(SliceRead::Reader from);
+void write(WriteSlice::Builder to, const protocol::WriteSlice& from);
+protocol::WriteSlice read(WriteSlice::Reader from);
+void write(CommitObject::Builder to, const protocol::CommitObject& from);
+protocol::CommitObject read(CommitObject::Reader from);
+void write(SliceWritten::Builder to, const protocol::SliceWritten& from);
+protocol::SliceWritten read(SliceWritten::Reader from);
 
 // text.cpp
 void write(ChatMessage::Builder to, const protocol::ChatMessage& from);

@@ -111,4 +111,93 @@ protocol::ObjectVerified read(ObjectVerified::Reader from) {
   return result;
 }
 
+void write(ReadSlice::Builder to, const protocol::ReadSlice& from) {
+  to.setCall(from.call);
+  to.setVolume(from.volume.value);
+  to.setObject(from.object.value);
+  to.setManifestHash(from.manifest_hash);
+  to.setStripe(from.stripe);
+  to.setLayer(from.layer);
+}
+
+protocol::ReadSlice read(ReadSlice::Reader from) {
+  return {.call = from.getCall(),
+          .volume = {from.getVolume()},
+          .object = {from.getObject()},
+          .manifest_hash = from.getManifestHash(),
+          .stripe = from.getStripe(),
+          .layer = from.getLayer()};
+}
+
+void write(SliceRead::Builder to, const protocol::SliceRead& from) {
+  check_limit(from.bytes.size(), kSlicePartBytes, "bytes");
+  to.setCall(from.call);
+  to.setBytes(data(from.bytes));
+  to.setBlockCount(from.block_count);
+  to.setObjectBlockCount(from.object_block_count);
+  to.setIsLast(from.is_last);
+  if (from.error) to.getError().setCode(write(*from.error));
+  to.setMessage(text(from.message));
+}
+
+protocol::SliceRead read(SliceRead::Reader from) {
+  check_limit(from.getBytes().size(), kSlicePartBytes, "bytes");
+  protocol::SliceRead result{.call = from.getCall(),
+                             .bytes = data(from.getBytes()),
+                             .block_count = from.getBlockCount(),
+                             .object_block_count = from.getObjectBlockCount(),
+                             .is_last = from.getIsLast()};
+  if (from.getError().isCode()) result.error = read(from.getError().getCode());
+  result.message = text(from.getMessage());
+  return result;
+}
+
+void write(WriteSlice::Builder to, const protocol::WriteSlice& from) {
+  check_limit(from.bytes.size(), kSlicePartBytes, "bytes");
+  to.setCall(from.call);
+  to.setVolume(from.volume.value);
+  to.setObject(from.object.value);
+  to.setStripe(from.stripe);
+  to.setLayer(from.layer);
+  to.setBytes(data(from.bytes));
+  to.setIsLast(from.is_last);
+}
+
+protocol::WriteSlice read(WriteSlice::Reader from) {
+  check_limit(from.getBytes().size(), kSlicePartBytes, "bytes");
+  return {.call = from.getCall(),
+          .volume = {from.getVolume()},
+          .object = {from.getObject()},
+          .stripe = from.getStripe(),
+          .layer = from.getLayer(),
+          .bytes = data(from.getBytes()),
+          .is_last = from.getIsLast()};
+}
+
+void write(CommitObject::Builder to, const protocol::CommitObject& from) {
+  to.setCall(from.call);
+  write(to.initRecord(), from.record);
+  to.setCatalogueSequence(from.catalogue_sequence);
+}
+
+protocol::CommitObject read(CommitObject::Reader from) {
+  return {.call = from.getCall(), .record = read(from.getRecord()), .catalogue_sequence = from.getCatalogueSequence()};
+}
+
+void write(SliceWritten::Builder to, const protocol::SliceWritten& from) {
+  to.setCall(from.call);
+  to.setBlockCount(from.block_count);
+  to.setManifestHash(from.manifest_hash);
+  if (from.error) to.getError().setCode(write(*from.error));
+  to.setMessage(text(from.message));
+}
+
+protocol::SliceWritten read(SliceWritten::Reader from) {
+  protocol::SliceWritten result{
+      .call = from.getCall(), .block_count = from.getBlockCount(), .manifest_hash = from.getManifestHash()};
+  if (from.getError().isCode()) result.error = read(from.getError().getCode());
+  result.message = text(from.getMessage());
+  return result;
+}
+
 }  // namespace rotulus::protocol::schema

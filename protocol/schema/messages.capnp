@@ -51,5 +51,10 @@ struct Message {
     objectVerified @34 :Volumes.ObjectVerified;
     commitListing @35 :Work.CommitListing;
     listingCommitted @36 :Work.ListingCommitted;
+    readSlice @37 :Volumes.ReadSlice;
+    sliceRead @38 :Volumes.SliceRead;
+    writeSlice @39 :Volumes.WriteSlice;
+    commitObject @40 :Volumes.CommitObject;
+    sliceWritten @41 :Volumes.SliceWritten;
   }
 }

@@ -74,3 +74,59 @@ struct ObjectVerified {
     reason @5 :Text;              # It could not, for this reason; the counts mean nothing.
   }
 }
+
+struct ReadSlice {
+  # Coordinator: send what a volume has of one layer of one stripe of an object, read from the disk: a slice.
+  call @0 :UInt64;                # Echoed.
+  volume @1 :UInt64;              # Which volume.
+  object @2 :UInt64;              # Which object.
+  manifestHash @3 :UInt64;        # The hash that the catalogue has of this volume's manifest record.
+  stripe @4 :UInt64;              # Which stripe of the context.
+  layer @5 :UInt32;               # Which layer.
+}
+
+struct SliceRead {
+  # Worker: answers ReadSlice, in one or more parts.
+  call @0 :UInt64;                # Of the ReadSlice.
+  bytes @1 :Data;                 # Blocks as they are stored, one behind the other; behind those of the part before.
+  blockCount @2 :UInt32;          # How many blocks the slice has.
+  objectBlockCount @3 :UInt32;    # How many were written of the object on this volume.
+  isLast @4 :Bool;                # The slice is complete; a failure always is.
+  error :union {
+    # Whether it could be read.
+    none @5 :Void;                # It could.
+    code @6 :Records.ErrorCode;   # It could not, in this way.
+  }
+  message @7 :Text;               # Of the failure; else "".
+}
+
+struct WriteSlice {
+  # Coordinator: make a slice of another store's object part of this object.
+  call @0 :UInt64;                # Echoed, behind the last part.
+  volume @1 :UInt64;              # Which volume.
+  object @2 :UInt64;              # A fresh object.
+  stripe @3 :UInt64;              # Which stripe of the context.
+  layer @4 :UInt32;               # Which layer.
+  bytes @5 :Data;                 # As SliceRead gave them.
+  isLast @6 :Bool;                # The slice is complete.
+}
+
+struct CommitObject {
+  # Coordinator: all slices of the object on this volume are written; write its manifest record, synced.
+  call @0 :UInt64;                # Echoed.
+  record @1 :Records.ManifestRecord;                # Complete but for what tells of its blocks.
+  catalogueSequence @2 :UInt64;   # Where the catalogue stands.
+}
+
+struct SliceWritten {
+  # Worker: answers the last part of a WriteSlice, and CommitObject.
+  call @0 :UInt64;                # Of either.
+  blockCount @1 :UInt32;          # Of the slice; of a CommitObject: of the object on its volume.
+  manifestHash @2 :UInt64;        # Of a CommitObject.
+  error :union {
+    # Whether it failed; then the object is to be erased.
+    none @3 :Void;                # It did not.
+    code @4 :Records.ErrorCode;   # It did, in this way.
+  }
+  message @5 :Text;               # Of the failure; else "".
+}

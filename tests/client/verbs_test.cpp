@@ -285,6 +285,32 @@ TEST_F(VerbsTest, VerifyFailsWhereAVolumeCannotBeRead) {
   EXPECT_THROW(verify_contexts(session, ContextsOptions{{"ctx_1"}}), protocol::Error);
 }
 
+TEST_F(VerbsTest, ExportWritesTheBytesAsTheyAre) {
+  const std::string bytes("a\0b\xFF\r\n", 6);
+  FakeServer server([&](const std::string&) { return http_answer(bytes); });
+  EXPECT_EQ(run(server, OutputFormat::terminal, export_context, ExportOptions{"ctx_1"}), bytes);
+  EXPECT_TRUE(asks(server.requests().at(0), "GET /v1/contexts/ctx_1/export "));
+}
+
+TEST_F(VerbsTest, ExportLeavesNoFileThatIsNotWhole) {
+  FakeServer server(
+      [](const std::string&) { return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n"; });
+  GlobalOptions global{.url = server.url(), .output_file = (directory_.path() / "out").string(), .is_quiet = true};
+  Session session = open_session(global);
+  EXPECT_THROW(export_context(session, {"ctx_1"}), protocol::Error);
+  EXPECT_FALSE(std::filesystem::exists(directory_.path() / "out"));
+}
+
+TEST_F(VerbsTest, ImportStreamsTheFileAndPrintsTheId) {
+  FakeServer server([](const std::string&) { return http_answer(kCompleted, "201 Created"); });
+  const std::string file = directory_.write("book.rotulus", "bytes of a context").string();
+  EXPECT_EQ(run(server, OutputFormat::terminal, import_context, ImportOptions{file, "my book"}), "ctx_1\n");
+  const std::string request = server.requests().at(0);
+  EXPECT_TRUE(asks(request, "POST /v1/contexts/import?display_name=my%20book HTTP/1.1")) << request;
+  EXPECT_NE(request.find("Content-Type: application/octet-stream\r\n"), std::string::npos);
+  EXPECT_TRUE(request.ends_with("\r\n\r\nbytes of a context"));
+}
+
 TEST_F(VerbsTest, VersionIsAnAnswerWithoutAServerToo) {
   std::string url;
   FakeServer server([](const std::string&) { return http_answer(R"({"name":"rotulus","version":"9.9"})"); });

@@ -82,6 +82,13 @@ TokenId fake_next_token(const std::vector<TokenId>& before) {
   return static_cast<TokenId>(XXH3_64bits(before.data(), before.size() * sizeof(TokenId)) % 256);
 }
 
+// Longer than a part of a slice may be.
+std::string fake_slice(const std::vector<TokenId>& ids, std::uint64_t stripe, std::uint32_t layer) {
+  std::string bytes = fmt::format("{} {} {}", XXH3_64bits(ids.data(), ids.size() * sizeof(TokenId)), stripe, layer);
+  bytes.resize(protocol::kSlicePartBytes + 100, '.');
+  return bytes;
+}
+
 struct FakeWorkerGroup::State {
   State(FakeDisk& disk_of_all, FakeGroupOptions what, FakeGroupOrders given)
       : disk(disk_of_all), options(std::move(what)), orders(std::move(given)) {
@@ -149,6 +156,7 @@ struct FakeWorkerGroup::State {
   void list(std::uint32_t rank, VolumeId volume);
   void verify(std::uint32_t rank, const protocol::VerifyObject& request);
   void erase(const protocol::EraseObjects& erased);
+  bool handle_slices(std::uint32_t rank, const Message& message);
   void send_in_parts(protocol::EncodedText whole);
   bool handle_text(const Message& message);
   void handle_work(const Message& message);
@@ -232,7 +240,39 @@ void FakeWorkerGroup::State::handle(std::uint32_t rank, const Message& message) 
     return;
   }
   if (const auto* request = std::get_if<protocol::VerifyObject>(&message)) return verify(rank, *request);
-  if (!handle_text(message)) handle_work(message);
+  if (!handle_slices(rank, message) && !handle_text(message)) handle_work(message);
+}
+
+// A slice is one block. What came of a slice that is not committed is forgotten when its object is erased.
+bool FakeWorkerGroup::State::handle_slices(std::uint32_t rank, const Message& message) {
+  const std::lock_guard lock(disk.mutex);
+  if (const auto* request = std::get_if<protocol::ReadSlice>(&message)) {
+    const FakeVolume::Stored& stored = disk.volumes[request->volume].objects.at(request->object);
+    protocol::SliceRead reply{.call = request->call, .bytes = {}, .block_count = 1};
+    reply.object_block_count = static_cast<std::uint32_t>(stored.slices.size()) + (stored.is_damaged ? 1 : 0);
+    std::string_view rest = stored.slices.at({request->stripe, request->layer});
+    do {
+      reply.bytes = rest.substr(0, protocol::kSlicePartBytes);
+      rest.remove_prefix(reply.bytes.size());
+      reply.is_last = rest.empty();
+      send(rank, reply);
+    } while (!rest.empty());
+  } else if (const auto* part = std::get_if<protocol::WriteSlice>(&message)) {
+    CHECK(volume_of(rank) == part->volume, rank);
+    disk.volumes[part->volume].objects[part->object].slices[{part->stripe, part->layer}] += part->bytes;
+    ++counts.slices_written;
+    if (part->is_last) send(rank, protocol::SliceWritten{.call = part->call, .block_count = 1});
+  } else if (const auto* order = std::get_if<protocol::CommitObject>(&message)) {
+    FakeVolume& volume = disk.volumes[order->record.volume];
+    FakeVolume::Stored& stored = volume.objects[order->record.object];
+    stored.manifest = order->record;
+    stored.hash = hash_of(order->record);
+    volume.sequence = std::max(volume.sequence, order->catalogue_sequence);
+    send(rank, protocol::SliceWritten{.call = order->call, .manifest_hash = stored.hash});
+  } else {
+    return false;
+  }
+  return true;
 }
 
 // An object is one block, and its manifest.
@@ -440,7 +480,15 @@ protocol::ObjectRecord FakeWorkerGroup::State::write_manifest(protocol::Manifest
   for (const VolumeId volume : options.volumes) {
     manifest.volume = volume;
     const std::uint64_t hash = hash_of(manifest);
-    disk.volumes[volume].objects[manifest.object] = {manifest, hash};
+    FakeVolume::Stored& stored = disk.volumes[volume].objects[manifest.object] = {.manifest = manifest, .hash = hash};
+    const protocol::TokenRange range = manifest.range;
+    for (std::uint64_t stripe = range.begin / protocol::kStripeTokens;
+         stripe < protocol::ceil_div(range.end, protocol::kStripeTokens); ++stripe) {
+      if (protocol::volume_of_lane(manifest.placement, protocol::lane_of_stripe(stripe)) != volume) continue;
+      for (std::uint32_t layer = 0; layer < options.model.layers; ++layer) {
+        stored.slices[{stripe, layer}] = fake_slice(manifest.token_ids, stripe, layer);
+      }
+    }
     disk.volumes[volume].sequence = std::max(disk.volumes[volume].sequence, sequence);
     record.manifests.push_back({volume, hash});
   }

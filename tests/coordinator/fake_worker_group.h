@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "protocol/messages.h"
@@ -22,6 +23,7 @@ struct FakeVolume {
     protocol::ManifestRecord manifest;
     std::uint64_t hash = 0;
     bool is_damaged = false;
+    std::map<std::pair<std::uint64_t, std::uint32_t>, std::string> slices = {};  // by stripe and layer
   };
   protocol::StoreId store;
   std::uint64_t sequence = 0;
@@ -73,7 +75,8 @@ struct FakeGroupCounts {
   std::uint64_t work_received = 0;  // by rank 0
   std::uint64_t last_wake = 0;      // at rank 1
   std::uint64_t objects_erased = 0;
-  std::uint64_t pings = 0;  // of all ranks
+  std::uint64_t slices_written = 0;  // parts of them
+  std::uint64_t pings = 0;           // of all ranks
   bool is_drained = false;
   std::vector<protocol::Refusal> refusals;
   std::vector<protocol::ContextId> compute_order;
@@ -94,6 +97,8 @@ class FakeWorkerGroup final {
   struct State;
   std::shared_ptr<State> state_;  // shared with the threads of its ranks
 };
+
+std::string fake_slice(const std::vector<protocol::TokenId>& ids, std::uint64_t stripe, std::uint32_t layer);
 
 // What the fake model says after these tokens.
 protocol::TokenId fake_next_token(const std::vector<protocol::TokenId>& before);

@@ -31,6 +31,20 @@ void collect_second(KvStore& store, VolumeId volume) {
   store.reconcile(volume, kStore, 5, live);
 }
 
+// The first object once more, as object 9, in slices.
+void import_first(KvStore& store, VolumeId volume) {
+  write_three(store, volume);
+  for (const auto& [record, hash] : store.manifests(volume)) {
+    if (record.object != ObjectId{1}) continue;
+    for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+      store.write_slice({volume, {9}, 0, layer}, store.read_slice({volume, {1}, 0, layer}, hash).bytes);
+    }
+    protocol::ManifestRecord copy = record;
+    copy.object = {9};
+    store.commit_slices(copy, 4);
+  }
+}
+
 }  // namespace
 
 int run_scenario(const std::string& scenario, const std::filesystem::path& directory) {
@@ -51,6 +65,8 @@ int run_scenario(const std::string& scenario, const std::filesystem::path& direc
     write_three(*store, volume);
   } else if (scenario == "erase") {
     erase_second(*store, volume);
+  } else if (scenario == "import") {
+    import_first(*store, volume);
   } else if (scenario == "collect") {
     collect_second(*store, volume);
   } else {

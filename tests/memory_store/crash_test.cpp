@@ -66,6 +66,19 @@ TEST(Crash, LeavesEachObjectOfACommitWholeOrAbsent) {
   }
 }
 
+TEST(Crash, LeavesNothingOfAnObjectThatCameInSlicesAndWasNotCommitted) {
+  const TemporaryDirectory directory;
+  EXPECT_TRUE(wait_child(start_child("import", directory.path(), "import.before_manifest=kill")).is_killed);
+  EXPECT_EQ(objects_after_death(directory), (Ids{1, 2, 3}));
+  const auto store = open_store(make_config(directory / "volume", 64));
+  const VolumeId volume = only_volume(*store);
+  std::vector<Live> live;
+  for (const auto& [record, hash] : store->manifests(volume)) live.push_back({record.object, hash});
+  store->reconcile(volume, kStore, 4, live);
+  EXPECT_EQ(catch_error([&] { store->read_slice({volume, {9}, 0, 0}, 0); }).code(), protocol::ErrorCode::not_found);
+  EXPECT_EQ(whole_objects(*store, volume), (Ids{1, 2, 3}));
+}
+
 TEST(Crash, LeavesEachObjectOfAnErasureWholeOrAbsent) {
   for (const char* failpoint : {"erase.before", "erase.between"}) {
     SCOPED_TRACE(failpoint);

@@ -202,6 +202,8 @@ TEST(Codec, MeetsTheOtherLimits) {
     };
     const std::size_t more = is_over ? 1 : 0;
     expect(TokenizeDocument{.bytes = std::string(kTokenizePieceBytes + more, 'x')}, "bytes");
+    expect(SliceRead{.bytes = std::string(kSlicePartBytes + more, 'x')}, "bytes");
+    expect(WriteSlice{.bytes = std::string(kSlicePartBytes + more, 'x')}, "bytes");
     expect(StartAnswer{.stop = std::vector<std::string>(kMaxStopStrings + more, "x")}, "stop");
     expect(StartAnswer{.stop = {std::string(kMaxStopStringBytes + more, 'x')}}, "stop");
     expect(StartAnswer{.sampling = {.logprobs = static_cast<std::uint32_t>(kMaxLogprobs + more)}}, "logprobs");

@@ -97,6 +97,72 @@ void FakeContexts::fork(ContextId id, std::string text, ViewDone done) {
   done(std::nullopt, *view);
 }
 
+namespace {
+
+class FakeExport final : public ContextExport {
+ public:
+  FakeExport(FakeContexts& owner, std::string file) : owner_(owner), file_(std::move(file)) { ++owner_.transfers; }
+  ~FakeExport() override { --owner_.transfers; }
+  void next(std::function<void(std::optional<Error>, std::string)> done) override {
+    if (owner_.export_fails_behind && pieces_++ == *owner_.export_fails_behind) {
+      return done(Error(ErrorCode::storage_corrupt, "A chunk is damaged."), {});
+    }
+    std::string piece = file_.substr(0, 1000);
+    file_.erase(0, piece.size());
+    done(std::nullopt, std::move(piece));
+  }
+
+ private:
+  FakeContexts& owner_;
+  std::string file_;
+  std::size_t pieces_ = 0;
+};
+
+class FakeImport final : public ContextImport {
+ public:
+  FakeImport(FakeContexts& owner, ImportRequest request) : owner_(owner), request_(std::move(request)) {
+    ++owner_.transfers;
+  }
+  ~FakeImport() override { --owner_.transfers; }
+  void take(std::string_view piece, std::function<void(std::optional<Error>)> done) override {
+    file_ += piece;
+    const bool is_damaged = file_.find("damaged") != std::string::npos;
+    done(is_damaged ? std::optional(Error(ErrorCode::storage_corrupt, "It is damaged at byte 7.")) : std::nullopt);
+  }
+  void finish(std::function<void(std::optional<Error>, ContextView)> done) override {
+    ContextView view{.id = ContextId{900}, .status = ContextStatus::completed};
+    view.description.display_name = request_.display_name.value_or(file_.substr(0, file_.find(',')));
+    view.description.metadata_json = file_.find("bad metadata") == std::string::npos ? "{}" : "{\"a\":";
+    view.source_bytes = file_.size();
+    try {
+      request_.check(view.description);
+    } catch (const Error& error) {
+      return done(error, {});
+    }
+    owner_.update(view);
+    done(std::nullopt, view);
+  }
+
+ private:
+  FakeContexts& owner_;
+  ImportRequest request_;
+  std::string file_;
+};
+
+}  // namespace
+
+std::unique_ptr<ContextExport> FakeContexts::begin_export(ContextId id) {
+  const auto view = find(id);
+  if (!view) throw Error(ErrorCode::not_found, "There is no such context.");
+  std::string file = fmt::format("file of {}, ", view->description.display_name);
+  file.resize(file.size() + view->source_bytes, 'x');
+  return std::make_unique<FakeExport>(*this, std::move(file));
+}
+
+std::unique_ptr<ContextImport> FakeContexts::begin_import(ImportRequest request) {
+  return std::make_unique<FakeImport>(*this, std::move(request));
+}
+
 void FakeContexts::erase(ContextId id, std::function<void(std::optional<Error>)> done) {
   if (views_.erase(id) == 0) {
     return done(Error(ErrorCode::not_found, fmt::format("There is no context {}.", protocol::to_string(id))));

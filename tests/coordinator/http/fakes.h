@@ -26,6 +26,10 @@ class FakeContexts final : public Contexts {
   ContextView verify(ContextId id) override;
   void append(ContextId id, std::string text, ViewDone done) override;
   void fork(ContextId id, std::string text, ViewDone done) override;
+  // The file of a context: "file of <name>, " and as many bytes as its document, in pieces. What is taken in is a
+  // context of that name, unless it says "damaged".
+  std::unique_ptr<ContextExport> begin_export(ContextId id) override;
+  std::unique_ptr<ContextImport> begin_import(ImportRequest request) override;
   void erase(ContextId id, std::function<void(std::optional<protocol::Error>)> done) override;
   std::shared_ptr<void> subscribe(ContextId id, std::function<void(const ContextEvent&)> on_event) override;
 
@@ -33,6 +37,8 @@ class FakeContexts final : public Contexts {
 
   std::optional<protocol::Error> next_create_error;
   std::map<ContextId, SpooledDocument> documents;
+  std::optional<std::size_t> export_fails_behind;  // so many pieces
+  int transfers = 0;                               // under way
 
  private:
   struct Subscriber {

@@ -59,7 +59,7 @@ TEST(SystemApi, DescribesTheCluster) {
 TEST(SystemApi, SaysItsVersion) {
   Served served;
   EXPECT_EQ(served.ask("GET", "/version").body,
-            R"({"name":"rotulus","version":"0.0-test","protocol_version":5,"store_format_version":1})");
+            R"({"name":"rotulus","version":"0.0-test","protocol_version":6,"store_format_version":1})");
 }
 
 TEST(SystemApi, CountsRequestsByRouteAndStatus) {
