@@ -22,6 +22,7 @@ struct Simd {
   ROTULUS_INLINE Floats all(__m256 x) { return {x, x}; }
   ROTULUS_INLINE Floats all(float x) { return all(_mm256_set1_ps(x)); }
   ROTULUS_INLINE Floats zero() { return all(_mm256_setzero_ps()); }
+  ROTULUS_INLINE Floats load_all(const float* from) { return all(*from); }
   ROTULUS_INLINE Floats load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
   ROTULUS_INLINE void store(float* to, Floats x) {
     _mm256_storeu_ps(to, x.low);
@@ -112,6 +113,9 @@ struct Simd {
       return {level(_mm256_and_si256(pairs, _mm256_set1_epi32(15))), level(_mm256_srli_epi32(pairs, 4))};
     }
   }
+
+  template <KvType kType>
+  static constexpr bool kLoadsTransposed = false;
 
   // 2^n for an integer n in [-126, 0].
   ROTULUS_INLINE float power_of_two(float n) {

@@ -19,6 +19,12 @@ struct Simd {
   ROTULUS_INLINE Floats all(float x) { return _mm512_set1_ps(x); }
   ROTULUS_INLINE Floats load(const float* from) { return _mm512_loadu_ps(from); }
   ROTULUS_INLINE void store(float* to, Floats x) { _mm512_storeu_ps(to, x); }
+  // One float in all lanes, loaded as an integer: for a float Zen 4 takes a shuffle, and so now and then an FMA's port.
+  ROTULUS_INLINE Floats load_all(const float* from) {
+    int bits;
+    __builtin_memcpy(&bits, from, sizeof bits);
+    return _mm512_castsi512_ps(_mm512_set1_epi32(bits));
+  }
 
   ROTULUS_INLINE Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
   ROTULUS_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
@@ -51,23 +57,27 @@ struct Simd {
       return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
     }
     if constexpr (kType == KvType::int4) {
-      // A byte goes to bits 8 to 15 of two lanes. One half of it behind an exponent with which its lowest bit weighs
-      // one is 2^15 + code, the other 2^11 + code. Only the shuffle wants a port that FMAs want too.
-      const __m512i byte_of_lane = _mm512_set_epi32(
-          0x80800780, 0x80800680, 0x80800580, 0x80800480, 0x80800380, 0x80800280, 0x80800180, 0x80800080, 0x80800780,
-          0x80800680, 0x80800580, 0x80800480, 0x80800380, 0x80800280, 0x80800180, 0x80800080);
-      const auto halves = [](int low, int high) __attribute__((always_inline)) {
-        return _mm512_inserti64x4(_mm512_set1_epi32(low), _mm256_set1_epi32(high), 1);
-      };
-      const auto offsets = _mm512_insertf32x8(all(0x1p15f + kInt4Levels), _mm256_set1_ps(0x1p11f + kInt4Levels), 1);
-      std::int64_t bytes;
-      __builtin_memcpy(&bytes, from, sizeof bytes);
-      const __m512i lanes = _mm512_shuffle_epi8(_mm512_set1_epi64(bytes), byte_of_lane);
-      constexpr int kAndOr = 0xea;
-      const __m512i code =
-          _mm512_ternarylogic_epi32(lanes, halves(0x0f00, 0xf000), halves(0x47000000, 0x45000000), kAndOr);
-      return _mm512_sub_ps(_mm512_castsi512_ps(code), offsets);
+      return transpose(load_transposed<kType>(from));
     }
+  }
+
+  // Whether the inner loop loads these codes as a matrix of 4 x 4, transposed, which spares it a shuffle.
+  template <KvType kType>
+  static constexpr bool kLoadsTransposed = kType == KvType::int4;
+  ROTULUS_INLINE Floats transpose(Floats x) {
+    return _mm512_permutexvar_ps(_mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0), x);
+  }
+  // Eight bytes are two words. Half h of byte b of word w, neighbour 8 h + 4 w + b, comes to lane 4 b + 2 h + w; the
+  // table looks at the four lowest bits only. Of these instructions none wants a port that FMAs want too.
+  template <KvType kType>
+  ROTULUS_INLINE Floats load_transposed(const std::byte* from) {
+    static_assert(kType == KvType::int4);
+    const __m512i shifts = _mm512_set_epi32(28, 28, 24, 24, 20, 20, 16, 16, 12, 12, 8, 8, 4, 4, 0, 0);
+    const Floats numbers =
+        _mm512_sub_ps(_mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), all(kInt4Levels));
+    std::int64_t bytes;
+    __builtin_memcpy(&bytes, from, sizeof bytes);
+    return _mm512_permutexvar_ps(_mm512_srlv_epi32(_mm512_set1_epi64(bytes), shifts), numbers);
   }
 
   // 2^n for an integer n in [-126, 0].

@@ -53,6 +53,21 @@ struct Kernel {
   static constexpr std::size_t kGroupStride = kStrideOfGroups;
 };
 
+// A vector of a row of B, in the order of lanes that the tile keeps, and a vector of C from that order or into it.
+template <typename K>
+[[gnu::always_inline]] inline typename K::Simd::Floats load_row_vector(const std::byte* from) {
+  if constexpr (K::Simd::template kLoadsTransposed<K::kType>) {
+    return K::Simd::template load_transposed<K::kType>(from);
+  } else {
+    return K::Simd::template load_codes<K::kType>(from);
+  }
+}
+template <typename K>
+[[gnu::always_inline]] inline typename K::Simd::Floats reordered(typename K::Simd::Floats x) {
+  if constexpr (K::Simd::template kLoadsTransposed<K::kType>) return K::Simd::transpose(x);
+  return x;
+}
+
 // One term of every chain.
 template <typename K, int kRows, int kVectors>
 [[gnu::always_inline]] inline void add_term(const float* a, std::size_t a_stride, const std::byte* b,
@@ -61,13 +76,13 @@ template <typename K, int kRows, int kVectors>
   constexpr int kShared = K::kGroupStride == 0 ? kVectors : kGroupVectors;  // vectors that share one A
   typename Simd::Floats row[kVectors];
 #pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) row[v] = Simd::template load_codes<K::kType>(b + v * vector_bytes<K::kType>());
+  for (int v = 0; v < kVectors; ++v) row[v] = load_row_vector<K>(b + v * vector_bytes<K::kType>());
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
     typename Simd::Floats value;
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      if (v % kShared == 0) value = Simd::all(a[r * a_stride + v / kShared * K::kGroupStride]);
+      if (v % kShared == 0) value = Simd::load_all(a + r * a_stride + v / kShared * K::kGroupStride);
       sums[r][v] = Simd::fma(value, row[v], sums[r][v]);
     }
   }
@@ -86,7 +101,7 @@ template <typename K, int kRows, int kVectors>
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      sums[r][v] = K::kInto == Into::extend ? Simd::load(c + r * c_stride + 16 * v) : Simd::zero();
+      sums[r][v] = K::kInto == Into::extend ? reordered<K>(Simd::load(c + r * c_stride + 16 * v)) : Simd::zero();
     }
   }
   const float* a = o.a;
@@ -112,7 +127,7 @@ template <typename K, int kRows, int kVectors>
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       float* const at = c + r * c_stride + 16 * v;
-      Floats sum = sums[r][v];
+      Floats sum = reordered<K>(sums[r][v]);
       if constexpr (K::kInto == Into::scale) sum = Simd::mul(Simd::load(scales + 16 * v), sum);
       if constexpr (K::kInto == Into::add_scaled) sum = Simd::fma(Simd::load(scales + 16 * v), sum, Simd::load(at));
       Simd::store(at, sum);
