@@ -255,10 +255,10 @@ void QueryService::on_encoded(const RunningPtr& query, std::vector<TokenId> ids)
   if (ids.empty()) return fail(query, Error(ErrorCode::invalid_argument, "the prompt has no token", "prompt"));
   if (query->request.scores_prompt && ids.size() > protocol::kMaxEchoedTokens) {
     return fail(query, Error(ErrorCode::invalid_argument,
-                             fmt::format("the prompt has {} tokens; at most {} are echoed: give what comes before them "
+                             fmt::format("the prompt has {} tokens; at most {} are scored: give what comes before them "
                                          "as a context",
                                          ids.size(), protocol::kMaxEchoedTokens),
-                             "echo"));
+                             "prompt"));
   }
   query->question = std::move(ids);
   plan(query);

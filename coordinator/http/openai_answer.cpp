@@ -112,6 +112,37 @@ std::string text_logprobs(const std::vector<AnswerToken>& tokens, std::size_t of
   return json.take();
 }
 
+// As vLLM says it: for each token an object by ids of itself and its alternatives, null for the first. The rank of a
+// token that is not among the alternatives asked for is not known.
+std::string prompt_logprobs(const std::vector<AnswerToken>& tokens, std::size_t alternatives) {
+  JsonWriter json;
+  const auto write = [&](protocol::TokenId id, float logprob, std::optional<std::size_t> rank, std::string_view bytes) {
+    json.key(fmt::format("{}", id)).begin_object().key("logprob");
+    write_logprob(json, logprob);
+    json.key("rank");
+    rank ? json.value(*rank) : json.null();
+    json.field("decoded_token", bytes).end_object();
+  };
+  json.begin_array();
+  for (const AnswerToken& token : tokens) {
+    if (is_unpredicted(token)) {
+      json.null();
+      continue;
+    }
+    const auto listed = std::min(alternatives, token.top.size());
+    bool is_listed = false;
+    json.begin_object();
+    for (std::size_t i = 0; i < listed; ++i) {
+      write(token.top[i].token, token.top[i].logprob, i + 1, token.top[i].bytes);
+      is_listed |= token.top[i].token == token.token;
+    }
+    if (!is_listed) write(token.token, token.logprob, std::nullopt, token.bytes);
+    json.end_object();
+  }
+  json.end_array();
+  return json.take();
+}
+
 double per(double amount, double of) {
   return of > 0 ? amount / of : 0;
 }
@@ -122,14 +153,20 @@ OpenAiAnswer::OpenAiAnswer(const CompletionRequest& request)
     : kind_(request.kind),
       wants_logprobs_(request.wants_logprobs),
       includes_usage_(request.includes_usage),
-      alternatives_(request.query.sampling.logprobs),
+      alternatives_(request.alternatives),
+      prompt_alternatives_(request.prompt_logprobs),
+      echoes_(request.echoes),
       reports_attention_(request.reports_attention),
       wants_provenance_(request.query.attention.wants_provenance) {}
 
 void OpenAiAnswer::add(const AnswerToken& token) {
+  if (token.is_of_question && prompt_alternatives_) prompt_tokens_.push_back(token);
+  if (token.is_of_question && !echoes_) return;
   text_ += token.text;
   text_offset_ += code_points(to_valid_utf8(token.bytes));
-  if (wants_logprobs_) tokens_.push_back(token);
+  if (!wants_logprobs_) return;
+  tokens_.push_back(token);
+  if (token.top.size() > alternatives_) tokens_.back().top.resize(alternatives_);
 }
 
 void OpenAiAnswer::finish(const QueryResult& result) {
@@ -199,7 +236,9 @@ std::string OpenAiAnswer::whole() const {
   } else {
     json.field("text", text_);
   }
-  json.key("logprobs").raw(logprobs_json(tokens_, 0)).field("finish_reason", finish_reason_).end_object().end_array();
+  json.key("logprobs").raw(logprobs_json(tokens_, 0)).field("finish_reason", finish_reason_);
+  if (prompt_alternatives_) json.key("prompt_logprobs").raw(prompt_logprobs(prompt_tokens_, *prompt_alternatives_));
+  json.end_object().end_array();
   json.key("usage").raw(usage_json()).key("timings").raw(timings_json());
   write_attention(json);
   json.end_object();

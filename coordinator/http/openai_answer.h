@@ -58,12 +58,15 @@ class OpenAiAnswer final {
   const bool wants_logprobs_;
   const bool includes_usage_;
   const std::uint32_t alternatives_;
+  const std::optional<std::uint32_t> prompt_alternatives_;
+  const bool echoes_;
   const bool reports_attention_;
   const bool wants_provenance_;
   Identity identity_;
   std::string text_;
-  std::size_t text_offset_ = 0;                // code points of the tokens added
-  std::vector<protocol::AnswerToken> tokens_;  // kept where log-probabilities are asked for
+  std::size_t text_offset_ = 0;                       // code points of the tokens added
+  std::vector<protocol::AnswerToken> tokens_;         // kept where log-probabilities are asked for
+  std::vector<protocol::AnswerToken> prompt_tokens_;  // likewise of the prompt
   std::string finish_reason_;
   QueryResult result_;
 };

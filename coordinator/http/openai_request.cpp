@@ -206,6 +206,10 @@ SharedFields shared_fields() {
       {"repeat_penalty", one_only},
       {"logit_bias", empty_only},
       {"min_tokens", zero_only},
+      {"prompt_logprobs",
+       [](FieldValue v, Form& f) {
+         f.request.prompt_logprobs = static_cast<std::uint32_t>(v.integer(0, protocol::kMaxLogprobs));
+       }},
   };
 }
 
@@ -251,10 +255,10 @@ SharedFields text_fields() {
       {"prompt", read_prompt},
       {"logprobs",
        [](FieldValue v, Form& f) {
-         f.request.query.sampling.logprobs = static_cast<std::uint32_t>(v.integer(0, protocol::kMaxLogprobs));
+         f.request.alternatives = static_cast<std::uint32_t>(v.integer(0, protocol::kMaxLogprobs));
          f.request.wants_logprobs = true;
        }},
-      {"echo", [](FieldValue v, Form& f) { f.request.query.scores_prompt = v.flag(); }},
+      {"echo", [](FieldValue v, Form& f) { f.request.echoes = v.flag(); }},
       {"suffix", empty_only},
       {"best_of", one_only},
   };
@@ -270,7 +274,8 @@ void settle_tokens(Form& form) {
   const auto given = form.max_completion_tokens ? form.max_completion_tokens : form.max_tokens;
   if (given == 0 && !form.request.query.scores_prompt) {
     const std::string_view field = form.max_completion_tokens ? "max_completion_tokens" : "max_tokens";
-    refuse_field(field, fmt::format("`{}` must be at least 1; 0 asks for nothing but an `echo`.", field));
+    refuse_field(field,
+                 fmt::format("`{}` must be at least 1; 0 asks for nothing but an `echo` or `prompt_logprobs`.", field));
   }
   if (given) form.request.query.max_tokens = static_cast<std::uint32_t>(*given);
   if (!given && form.request.kind == CompletionKind::text) form.request.query.max_tokens = kDefaultCompletionTokens;
@@ -280,9 +285,15 @@ void settle_logprobs(Form& form) {
   if (form.top_logprobs && !form.logprobs.value_or(false)) {
     refuse_field("top_logprobs", "`top_logprobs` needs `logprobs`: true.");
   }
-  if (!form.logprobs.value_or(false)) return;
-  form.request.wants_logprobs = true;
-  form.request.query.sampling.logprobs = static_cast<std::uint32_t>(form.top_logprobs.value_or(0));
+  CompletionRequest& request = form.request;
+  if (form.logprobs.value_or(false)) {
+    request.wants_logprobs = true;
+    request.alternatives = static_cast<std::uint32_t>(form.top_logprobs.value_or(0));
+  }
+  request.query.sampling.logprobs = std::max(request.alternatives, request.prompt_logprobs.value_or(0));
+  if (request.prompt_logprobs && request.is_streamed) {
+    refuse_field("prompt_logprobs", "`prompt_logprobs` come with a whole answer only: leave out `stream`.");
+  }
 }
 
 // A prompt that came whole is read whole, unless the request itself allows otherwise: users of other servers expect an
@@ -383,6 +394,7 @@ CompletionRequest read_completion_request(CompletionKind kind, JsonValue body) {
   form.request.kind = kind;
   const SharedFields fields = kind == CompletionKind::chat ? chat_fields() : text_fields();
   read_form<Form>(as_object(body), fields, form);
+  form.request.query.scores_prompt = form.request.echoes || form.request.prompt_logprobs;
   settle_tokens(form);
   settle_logprobs(form);
   settle_attention(form);

@@ -2,6 +2,7 @@
 // name unless it asks for nothing; nothing is ignored in silence but what cannot change an answer (`user`, `store` …).
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "coordinator/http/json_reader.h"
@@ -18,7 +19,10 @@ struct CompletionRequest {
   bool includes_usage = false;    // stream_options.include_usage
   bool reports_progress = false;  // return_progress
   bool wants_logprobs = false;
-  bool reports_attention = false;  // attention.report
+  std::uint32_t alternatives = 0;                // to list beside each token of the answer
+  std::optional<std::uint32_t> prompt_logprobs;  // vLLM's: alternatives to list beside each token of the prompt
+  bool echoes = false;                           // the prompt is the beginning of the answer
+  bool reports_attention = false;                // attention.report
 };
 
 // Throws Error{invalid_argument}, and {not_found} for a context id that none can have. Draws a seed where none is

@@ -98,6 +98,25 @@ TEST(Answers, BeginWithThePromptWhereItIsEchoed) {
   EXPECT_NE(found[1].find(R"("text":" be","logprobs":{"tokens":[" be"],"token_logprobs":[-0.5])"), std::string::npos);
 }
 
+TEST(Answers, SayHowLikelyThePromptWasAsVllmDoes) {
+  Served served;
+  const Answer answer = served.ask("POST", "/v1/completions",
+                                   R"({"prompt":"p","max_tokens":1,"prompt_logprobs":1,"logprobs":0,"temperature":0})");
+  EXPECT_NE(answer.body.find(R"("text":"In","logprobs":{"tokens":["In"],"token_logprobs":[-0.1],"top_logprobs":null,)"),
+            std::string::npos)
+      << answer.body;
+  EXPECT_NE(answer.body.find(R"("finish_reason":"length","prompt_logprobs":[null,)"
+                             R"({"52":{"logprob":-0.25,"rank":1,"decoded_token":" go"},)"
+                             R"("51":{"logprob":-0.5,"rank":null,"decoded_token":" be"}}]})"),
+            std::string::npos)
+      << answer.body;
+  const Answer alone = served.ask("POST", "/v1/chat/completions", chat("p", R"(,"max_tokens":0,"prompt_logprobs":0)"));
+  EXPECT_NE(alone.body.find(R"("content":"")"), std::string::npos) << alone.body;
+  EXPECT_NE(alone.body.find(R"("prompt_logprobs":[null,{"51":{"logprob":-0.5,"rank":null,"decoded_token":" be"}}])"),
+            std::string::npos)
+      << alone.body;
+}
+
 TEST(Answers, HaveChatLogprobsWithBytes) {
   Served served;
   const Answer answer =

@@ -193,6 +193,8 @@ const std::vector<BadRequest> kBadRequests = {
     {"POST", kText, R"({"prompt":"a","stream_options":{"include_usage":true}})", 400, "stream_options"},
     {"POST", kText, R"({"prompt":"a","stream":true,"stream_options":{"usage":true}})", 400, "usage"},
     {"POST", kText, R"({"prompt":"a","echo":1})", 400, "echo"},
+    {"POST", kText, R"({"prompt":"a","prompt_logprobs":21})", 400, "prompt_logprobs"},
+    {"POST", kText, R"({"prompt":"a","prompt_logprobs":1,"stream":true})", 400, "prompt_logprobs"},
     {"POST", kText, R"({"prompt":"a","context_ids":["ctx_0000000000000001"]})", 400, "not built yet"},
     {"POST", kText, R"({"prompt":"a","context_id":"ctx_0000000000000001"})", 404, "context"},
     {"POST", kText, R"({"prompt":"a","context_id":1})", 400, "context_id"},
