@@ -6,6 +6,7 @@
 
 #include "client/config_file.h"
 #include "protocol/error.h"
+#include "protocol/methods.h"
 
 namespace rotulus::client {
 namespace {
@@ -33,6 +34,7 @@ struct Parser {
   VerifyOptions verify;
   ExportOptions leaving;
   ImportOptions coming;
+  BenchOptions bench;
   RemoveOptions remove;
 };
 
@@ -231,6 +233,25 @@ void add_export_and_import(Parser& parser) {
   coming->add_option("--name", parser.coming.name, "Name to show and to ask by [the one it had]");
 }
 
+void add_bench(Parser& parser) {
+  BenchOptions& options = parser.bench;
+  CLI::App* verb =
+      add_verb(parser, "bench", "Compare the methods of retrieval on your own text: keys found, bytes read, time",
+               "  rotulus bench methods book.txt\n"
+               "  rotulus bench methods book.txt --methods exact rotulus quest --plot methods.svg\n"
+               "  rotulus bench methods log.txt --needles 16 --seed 7 --format json");
+  verb->add_option("what", options.what, "What is compared: methods")->required()->check(CLI::IsMember({"methods"}));
+  verb->add_option("file", options.file, "The text in which sentences with keys are hidden; - for standard input")
+      ->required();
+  std::vector<std::string> names;
+  for (const protocol::Method& method : protocol::methods()) names.push_back(method.name);
+  verb->add_option("--methods", options.methods, "Names of methods [all]")->check(CLI::IsMember(names));
+  verb->add_option("--needles", options.needles, "Sentences to hide and ask for")
+      ->check(CLI::Range(std::uint32_t{1}, kMostNeedles));
+  verb->add_option("--seed", options.seed, "The same seed hides the same keys");
+  verb->add_option("--plot", options.plot_file, "Draw keys found over bytes read: an SVG file");
+}
+
 void add_others(Parser& parser) {
   add_verb(parser, "ps", "List the contexts", "  rotulus ps\n  rotulus ps --format json");
   auto add_contexts = [](CLI::App* verb, ContextsOptions& options) {
@@ -276,6 +297,7 @@ decltype(CommandLine::verb) chosen_verb(const Parser& parser) {
   if (name == "rm") return parser.remove;
   if (name == "export") return parser.leaving;
   if (name == "import") return parser.coming;
+  if (name == "bench") return parser.bench;
   if (name == "ps") return PsOptions{};
   return VersionOptions{};
 }
@@ -289,6 +311,7 @@ void add_everything(Parser& parser) {
   add_search(parser);
   add_append_and_fork(parser);
   add_export_and_import(parser);
+  add_bench(parser);
   add_others(parser);
   name_environment(parser.app);
   for (CLI::App* verb : parser.app.get_subcommands([](CLI::App*) { return true; })) name_environment(*verb);

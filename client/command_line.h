@@ -30,7 +30,7 @@ struct CommandLine {
   GlobalOptions global;
   std::variant<Notice, ServeOptions, SubmitOptions, EstimateOptions, AskOptions, SearchOptions, AppendOptions,
                ForkOptions, PsOptions, ShowOptions, CancelOptions, PinOptions, VerifyOptions, ExportOptions,
-               ImportOptions, RemoveOptions, VersionOptions>
+               ImportOptions, BenchOptions, RemoveOptions, VersionOptions>
       verb;
 };
 

@@ -69,6 +69,7 @@ int run(const CommandLine& command_line) {
                         [&](const VerifyOptions& options) { return with_session(verify_contexts, options); },
                         [&](const ExportOptions& options) { return with_session(export_context, options); },
                         [&](const ImportOptions& options) { return with_session(import_context, options); },
+                        [&](const BenchOptions& options) { return with_session(bench, options); },
                         [&](const RemoveOptions& options) { return with_session(remove_contexts, options); },
                         [&](const VersionOptions&) { return with_session(print_version); },
                     },

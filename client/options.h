@@ -109,6 +109,17 @@ struct ImportOptions {
   std::optional<std::string> name;
 };
 
+inline constexpr std::uint32_t kMostNeedles = 16;
+
+struct BenchOptions {
+  std::string what = "methods";
+  std::string file;                  // "-": standard input
+  std::vector<std::string> methods;  // none: all that have a name
+  std::uint32_t needles = 8;         // sentences hidden in the text, and asked for
+  std::uint32_t seed = 1;
+  std::string plot_file;  // an SVG; "": none
+};
+
 // For show, cancel, pin, verify and rm.
 struct ContextsOptions {
   std::vector<std::string> contexts;

@@ -40,6 +40,13 @@ int import_context(Session& session, const ImportOptions& options);
 int remove_contexts(Session& session, const ContextsOptions& options);
 int print_version(Session& session);
 
+// Compares methods on one context of a file's text; the context is deleted afterwards.
+int bench(Session& session, const BenchOptions& options);
+
+// Follows a context to its end, showing progress: the API's last word on it. A server that is being restarted is
+// waited for; its contexts are durable.
+std::string wait_until_final(Session& session, const std::string& id);
+
 // A question as it was given, or standard input for "-".
 std::string read_question(const std::string& question);
 

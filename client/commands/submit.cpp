@@ -49,7 +49,8 @@ std::string follow_events(Session& session, const std::string& id, ProgressDispl
   return last;
 }
 
-// A server that is being restarted is waited for; its contexts are durable.
+}  // namespace
+
 std::string wait_until_final(Session& session, const std::string& id) {
   ProgressDisplay display = make_progress_display(session.options.is_quiet);
   auto last_contact = std::chrono::steady_clock::now();
@@ -68,6 +69,8 @@ std::string wait_until_final(Session& session, const std::string& id) {
     std::this_thread::sleep_for(kReconnectEvery);
   }
 }
+
+namespace {
 
 // Tells the context that the server answered with, waiting for its end if that was asked for.
 int finish(Session& session, std::string answer, bool must_wait) {

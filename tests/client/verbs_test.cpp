@@ -311,6 +311,56 @@ TEST_F(VerbsTest, ImportStreamsTheFileAndPrintsTheId) {
   EXPECT_TRUE(request.ends_with("\r\n\r\nbytes of a context"));
 }
 
+// A server that finds what is hidden by one method, never by another, and refuses the third.
+TEST_F(VerbsTest, BenchComparesMethodsOnOneContextAndDeletesIt) {
+  std::string document;
+  FakeServer server([&](const std::string& request) {
+    if (request.starts_with("GET /v1/cluster")) {
+      return http_answer(R"({"model":{"layers":2,"kv_bytes_per_token":32}})");
+    }
+    if (request.starts_with("POST /v1/contexts?")) {
+      document = request;
+      return http_answer(kInProgress, "202 Accepted");
+    }
+    if (request.starts_with("GET /v1/contexts/ctx_1/events")) return event_answer({kCompleted});
+    if (request.starts_with("DELETE")) return http_answer(R"({"deleted":true})");
+    if (request.find(R"("method":"exact")") != std::string::npos) {
+      return http_answer(R"({"error":{"message":"longer than the window"}})", "400 Bad Request");
+    }
+    const std::size_t subject = request.find("number of the ") + 14;
+    const std::string sentence =
+        "The number of the " + request.substr(subject, request.find('?', subject) - subject) + " is ";
+    const std::string key = document.substr(document.find(sentence) + sentence.size(), 5);
+    const bool finds = request.find(R"("method":"quest")") != std::string::npos;
+    return http_answer(fmt::format(R"({{"choices":[{{"text":" {}. The"}}],"attention":{{"blocks_read":{}}}}})",
+                                   finds ? key : "1" + key, finds ? 10 : 20));
+  });
+  BenchOptions options;
+  options.file = directory_.write("book.txt", "one\ntwo\nthree\nfour\n").string();
+  options.methods = {"exact", "quest", "moba"};
+  options.needles = 3;
+  options.plot_file = (directory_.path() / "plot.svg").string();
+  const std::string table = run(server, OutputFormat::terminal, bench, options);
+  EXPECT_EQ(table.substr(0, table.find('\n')), "METHOD  FOUND  AS EXACT  READ      SECONDS");
+  EXPECT_NE(table.find("\nexact   -      -         -         -\n"), std::string::npos) << table;
+  EXPECT_NE(table.find("\nquest   3/3    -         20.0 KiB  0."), std::string::npos) << table;
+  EXPECT_NE(table.find("\nmoba    0/3    -         40.0 KiB  0."), std::string::npos) << table;
+  EXPECT_TRUE(server.requests().back().starts_with("DELETE /v1/contexts/ctx_1 "));
+  for (const char* line : {"one\n", "two\n", "three\n", "four\n"}) {
+    EXPECT_NE(document.find(line), std::string::npos) << document;
+  }
+  const std::string plot = directory_.read("plot.svg");
+  EXPECT_TRUE(plot.starts_with("<svg ") && plot.ends_with("</svg>\n")) << plot;
+  EXPECT_NE(plot.find(">quest 0."), std::string::npos) << plot;
+  EXPECT_EQ(plot.find("exact"), std::string::npos);
+  const std::string first = document;
+  const std::string json = run(server, OutputFormat::json, bench, options);
+  EXPECT_EQ(document, first) << "the same seed hides the same";
+  EXPECT_NE(json.find(R"({"method":"quest","asked":3,"found":3,"agreement":null,"bytes_read":2.048E4,)"),
+            std::string::npos)
+      << json;
+}
+
 TEST_F(VerbsTest, VersionIsAnAnswerWithoutAServerToo) {
   std::string url;
   FakeServer server([](const std::string&) { return http_answer(R"({"name":"rotulus","version":"9.9"})"); });
