@@ -1,9 +1,11 @@
 // Replays a trace of block accesses (rotulus-worker --access-trace) through the host tier itself, under each policy and
-// several budgets, and prints how many of the blocks asked for were found in memory.
+// several budgets, and prints how many of the blocks asked for were found in memory, and how long making a place took
+// where another block had to leave for it.
 //
 //   rotulus-bench-eviction TRACE [TRACE …]
 #include <fmt/format.h>
 
+#include <chrono>
 #include <cstdio>
 #include <set>
 #include <utility>
@@ -28,10 +30,23 @@ std::size_t count_blocks(const Trace& trace) {
   return blocks.size();
 }
 
-// The share of blocks that were there when they were asked for.
-double replay(const Trace& trace, Eviction eviction, std::size_t slots) {
+struct Replay {
+  double found = 0;        // the share of blocks that were there when they were asked for
+  double eviction_ns = 0;  // the mean of places that another block left for
+};
+
+Replay replay(const Trace& trace, Eviction eviction, std::size_t slots) {
   HostTier tier({.block_bytes = kSlotBytes, .budget_bytes = slots * kSlotBytes, .eviction = eviction});
-  std::size_t asked = 0, found = 0;
+  std::size_t asked = 0, found = 0, timed = 0;
+  std::chrono::steady_clock::duration spent{0};
+  const auto place = [&](const BlockAddress& address) {
+    const bool evicts = tier.usage().used_bytes == slots * kSlotBytes;
+    const auto began = std::chrono::steady_clock::now();
+    const Slot slot = tier.place(address);
+    if (evicts) spent += std::chrono::steady_clock::now() - began;
+    timed += evicts ? 1 : 0;
+    return slot;
+  };
   for (const auto& group : trace) {
     std::vector<std::optional<Slot>> resident(group.size());
     tier.pin_resident(group, resident);
@@ -39,12 +54,14 @@ double replay(const Trace& trace, Eviction eviction, std::size_t slots) {
     for (std::size_t i = 0; i < group.size(); ++i) {
       found += resident[i] ? 1 : 0;
       if (!resident[i]) resident[i] = tier.pin(group[i]);
-      pinned.push_back(resident[i] ? *resident[i] : tier.place(group[i]));
+      pinned.push_back(resident[i] ? *resident[i] : place(group[i]));
     }
     asked += group.size();
     tier.unpin(pinned);
   }
-  return static_cast<double>(found) / static_cast<double>(asked);
+  const double nanoseconds = std::chrono::duration<double, std::nano>(spent).count();
+  return {static_cast<double>(found) / static_cast<double>(asked),
+          timed > 0 ? nanoseconds / static_cast<double>(timed) : 0};
 }
 
 void print_table(const char* path) {
@@ -59,7 +76,10 @@ void print_table(const char* path) {
   for (const double share : kShares) {
     const auto slots = static_cast<std::size_t>(share * static_cast<double>(blocks));
     fmt::print("\n| {:.1f} % of the blocks |", 100 * share);
-    for (const auto& [name, eviction] : kPolicies) fmt::print(" {:.3f} |", replay(trace, eviction, slots));
+    for (const auto& [name, eviction] : kPolicies) {
+      const Replay replayed = replay(trace, eviction, slots);
+      fmt::print(" {:.3f}, {:.0f} ns |", replayed.found, replayed.eviction_ns);
+    }
   }
   fmt::print("\n\n");
 }
