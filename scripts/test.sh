@@ -2,7 +2,7 @@
 # Sets up, builds, and runs every test; closes with the line "N passed, N failed" and fails if any test did.
 #
 #   1. C++ unit and property tests, as users run them (preset release)
-#   2. the parsers and the durable parts again under AddressSanitizer and UndefinedBehaviourSanitizer (preset dev)
+#   2. the parsers and the durable parts again under AddressSanitizer and UndefinedBehaviourSanitizer (preset ci)
 #   3. pytest: architecture (the house), evaluation (its documents), oracle (numbers against a float64 forward), system
 #      (real processes, kills)
 #
@@ -39,13 +39,16 @@ release_tests() {
 }
 
 sanitized_tests() {
-  local programs=(protocol_tests client_tests memory_store_tests coordinator_tests coordinator_http_tests worker_tests)
-  touch "$results/dev-build.xml"
-  build_preset dev "${programs[@]}" || return
-  rm "$results/dev-build.xml"
+  local programs=(protocol_tests memory_store_tests coordinator_tests coordinator_http_tests worker_tests)
+  # A thousand texts in fifteen vocabularies: a minute and a half in which no code is met that others do not meet.
+  local unsanitized='-TokenOracle.GivesTheIdsOfTheOthersForEveryVocabulary'
+  touch "$results/sanitized-build.xml"
+  build_preset ci "${programs[@]}" || return
+  rm "$results/sanitized-build.xml"
   for program in "${programs[@]}"; do
-    touch "$results/dev-$program.xml"
-    "build/dev/bin/$program" --gtest_brief=1 --gtest_output="xml:$results/dev-$program.xml" </dev/null
+    touch "$results/sanitized-$program.xml"
+    "build/ci/bin/$program" --gtest_brief=1 --gtest_filter="$unsanitized" \
+      --gtest_output="xml:$results/sanitized-$program.xml" </dev/null
   done
 }
 
@@ -62,7 +65,7 @@ python_tests architecture
 python_tests evaluation
 python_tests oracle
 wait
-say "C++ tests (dev: ASan, UBSan)"
+say "C++ tests (ASan, UBSan)"
 grep -v "^\[[0-9]*/[0-9]*\] " build/test-sanitized.log  # but for the steps of the build
 say "pytest tests/system"
 python_tests system

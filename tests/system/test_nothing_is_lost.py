@@ -17,12 +17,12 @@ from cluster import PROGRAMS, Cluster, bible, flip_a_bit, wait_for
 
 TEXT = bible("ruth1:1", "ruth4:22", 2600)  # about 700 tokens: one chunk
 LONG = bible("gen1:1", "gen9:29", 15400)   # about 4,200 tokens: two chunks
-LONGER = bible("gen1:1", "gen9:29", 18000)  # its second chunk takes a while
+LONGER = bible("gen1:1", "gen12:20", 22000)  # its second chunk takes a while
 KILLS = int(os.environ.get("ROTULUS_KILLS", "4"))  # of the random ones, a quarter of them during answers
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory, fast_arithmetic):
     """The answers of a cluster of one rank that nothing happened to."""
     with Cluster(tmp_path_factory.mktemp("undisturbed") / "store", ranks=1) as cluster:
         answers = {}

@@ -15,7 +15,7 @@ REST = bible("gen10:1", "gen12:20", 3000)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory, fast_arithmetic):
     """What a cluster of one rank says to each text, computed alone."""
     said = {}
     with Cluster(tmp_path_factory.mktemp("undisturbed") / "store", ranks=1) as cluster:
