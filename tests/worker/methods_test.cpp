@@ -125,7 +125,7 @@ std::map<std::string, AttentionSpec> choices() {
 }
 
 TEST(Methods, OfEverythingInsideTheWindowAreExactAttention) {
-  Reader reader({.tokens = 1400, .retrieval = {1, 8192, 2048}});
+  Reader reader({.tokens = 700, .retrieval = {1, 8192, 2048}});
   const Answer exact = reader.ask({.mode = AttentionMode::exact});
   for (auto [name, spec] : choices()) {
     spec.budget_tokens = 4096;
@@ -135,7 +135,7 @@ TEST(Methods, OfEverythingInsideTheWindowAreExactAttention) {
     const Answer answer = reader.ask(spec);
     EXPECT_EQ(answer.logits, exact.logits) << name;
     EXPECT_EQ(answer.tokens, exact.tokens) << name;
-    EXPECT_EQ(answer.report.attended_tokens, 1400u) << name;
+    EXPECT_EQ(answer.report.attended_tokens, 700u) << name;
     EXPECT_EQ(answer.report.blocks_read, exact.report.blocks_read) << name;
     ASSERT_TRUE(answer.report.missed_mass) << name;
     EXPECT_EQ(answer.report.missed_mass->worst, 0.0f) << name;
@@ -247,13 +247,13 @@ TEST(Methods, TellWhatTheirFirstStageCost) {
 // In every query that is audited, over methods that show far blocks in all places, within the window and beyond it.
 TEST(Methods, LeaveOutNoMoreThanBoundsOfTheKeysAllow) {
   constexpr protocol::LandmarkKinds kAll = protocol::kKnownLandmarks;
-  Reader inside({.tokens = 1400, .retrieval = {1, 8192, 2048, kAll}});
-  Reader beyond({.tokens = 2430, .window = 1024, .retrieval = {1, 1024, 256, kAll}});
+  Reader inside({.tokens = 700, .retrieval = {1, 8192, 2048, kAll}});
+  Reader beyond({.tokens = 1230, .window = 512, .retrieval = {1, 512, 128, kAll}});
   for (const std::string name : {"quest", "clamped"}) {
     AttentionSpec spec = choices()[name];
-    spec.local_tokens = 256;
+    spec.local_tokens = 128;
     spec.wants_missed_mass = spec.audits = true;
-    for (const std::uint32_t budget : {64u, 512u}) {
+    for (const std::uint32_t budget : {64u, 256u}) {
       spec.budget_tokens = budget;
       for (Reader* reader : {&inside, &beyond}) {
         const Answer answer = reader->ask(spec);

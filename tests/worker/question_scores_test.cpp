@@ -119,7 +119,7 @@ TEST(QuestionScores, OfOneTokenAreNone) {
 // The last 512 tokens run twice: each is told once, as the second time has it.
 TEST(QuestionScores, AreThoseOfTheSecondPass) {
   expect_scores(
-      run({.context_tokens = 2000,
+      run({.context_tokens = 1100,
            .question_tokens = 610,
            .attention = {.mode = protocol::AttentionMode::retrieval, .budget_tokens = 256, .local_tokens = 128}}));
 }
