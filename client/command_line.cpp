@@ -185,10 +185,10 @@ void add_ask(Parser& parser) {
   verb->add_option("--seed", options.seed, "The same seed gives the same answer");
   verb->add_option("--stop", options.stop, "End the answer before this text; may be repeated")->allow_extra_args(false);
   add_attention(verb, options.attention);
-  verb->add_flag("--no-second-pass", options.is_one_pass,
-                 "Do not run the question again with the most attended pages pinned");
-  verb->add_flag("--reread", options.rereads,
-                 "Beyond the window: read the text of the most attended pages again, exactly, and answer from that");
+  verb->add_flag("--reread,!--no-reread", options.rereads,
+                 "Beyond the window: whether the text of the most attended pages is read again, exactly, before the "
+                 "answer [yes, but for methods that do not]; if not, the question runs again with those pages pinned");
+  verb->add_flag("--no-second-pass", options.is_one_pass, "Neither: the question runs once");
   verb->add_flag("--provenance", options.wants_provenance, "Print the passages that were attended to most");
 }
 

@@ -82,7 +82,7 @@ struct AskOptions {
   std::vector<std::string> stop;
   AttentionOptions attention;
   bool is_one_pass = false;
-  bool rereads = false;
+  std::optional<bool> rereads;
   bool wants_provenance = false;
 };
 

@@ -48,10 +48,7 @@ struct Passage {
   std::string text;
 };
 
-// What `reread`: true stands for: AttentionSpec::reread_tokens.
-inline constexpr std::uint32_t kRereadTokens = 1024;
-
-// What was read again (reread.h). Of a context that was attended exactly there is nothing.
+// What was read again (reread.h).
 struct Reread {
   std::vector<protocol::TokenRange> ranges;  // of the context, ascending
   std::uint64_t computed_tokens = 0;         // of those, computed for this answer
@@ -64,7 +61,7 @@ struct QueryResult {
   QueryTimings timings;
   protocol::AttentionReport attention;
   std::vector<Passage> provenance;  // best first; where the request's attention wants it
-  std::optional<Reread> reread;     // where it asks for it
+  std::optional<Reread> reread;     // where it asks for it, under retrieval
 };
 
 struct QueryFailure {

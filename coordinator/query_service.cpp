@@ -267,9 +267,9 @@ void QueryService::on_encoded(const RunningPtr& query, std::vector<TokenId> ids)
 void QueryService::plan(const RunningPtr& query) {
   const auto error = query->request.context ? plan_question(*query) : plan_whole_prompt(*query);
   if (error) return fail(query, *error);
-  if (query->request.attention.reread_tokens > 0) {
+  if (query->request.attention.reread_tokens > 0 && query->plan.mode == protocol::AttentionMode::retrieval) {
     query->result.reread.emplace();
-    if (query->plan.mode == protocol::AttentionMode::retrieval) query->run = Running::Run::votes;
+    query->run = Running::Run::votes;
   }
   query->started_at = loop_.now();
   query->phase = query->is_context_ours ? Running::Phase::planned : Running::Phase::ready;

@@ -10,8 +10,8 @@ import time
 from service import Service
 
 # As the service names them, without those that name no method of their own (docs/retrieval.md).
-METHODS = ["exact", "rotulus", "one_pass", "page_means", "quest", "twilight", "moba", "infllm", "longheads",
-           "tokenselect", "tidal", "hylra", "infiniretri", "streaming_llm"]
+METHODS = ["exact", "rotulus", "two_pass", "one_pass", "page_means", "quest", "twilight", "moba", "infllm",
+           "longheads", "tokenselect", "tidal", "hylra", "infiniretri", "streaming_llm"]
 LANDMARKS = ["sketch", "mean"]
 LANDMARKS_OF_AUDITS = [*LANDMARKS, "bounds"]  # which limit what was missed
 IDENTITY = ("tokens", "document", "question", "method")

@@ -21,7 +21,7 @@ from report import COLOURS, digits, grouped, picture, table
 SCORED = 256
 CHARACTERS = 5  # of a token, at most, on average
 TOKENIZED_BYTES = 400_000  # of one call to /tokenize
-METHODS = ["exact", "rotulus", "one_pass", "page_means", "quest", "streaming_llm"]
+METHODS = ["exact", "two_pass", "one_pass", "page_means", "quest", "streaming_llm"]
 
 
 def document_ids(service, tokens, dice):

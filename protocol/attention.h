@@ -66,7 +66,7 @@ struct AttentionSpec {
   float scan_share = 1;            // (0, 1]: of all pages, by their means, those that are scored by `landmark`
   std::uint32_t layer_stride = 1;  // layers whose index is a multiple select, the others reuse …
   std::vector<std::uint32_t> select_layers = {};  // … or, where not empty, these; ascending. The first always does
-  PositionPolicy positions = PositionPolicy::block_constant;
+  PositionPolicy positions = PositionPolicy::compacted;
   bool wants_missed_mass = false;  // report an estimate of what was left out
   bool audits = false;             // … and the truth, for which the question's last rows read everything once
   // Of the text of the best pages, where the context is attended by retrieval: the coordinator has it computed again

@@ -113,4 +113,8 @@ const Method* find_method(std::string_view name) {
   return found == methods().end() ? nullptr : &*found;
 }
 
+const AttentionSpec& default_attention() {
+  return find_method("rotulus")->spec;
+}
+
 }  // namespace rotulus::protocol

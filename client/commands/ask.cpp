@@ -18,7 +18,7 @@ using protocol::ErrorCode;
 json::object make_attention(const AskOptions& options) {
   json::object attention = attention_of(options.attention);
   if (options.is_one_pass) attention["second_pass"] = false;
-  if (options.rereads) attention["reread"] = true;
+  if (options.rereads) attention["reread"] = *options.rereads;
   return attention;
 }
 

@@ -71,8 +71,15 @@ constexpr Field<AnswerAttention> kAnswerForm[] = {
        a.spec.local_tokens =
            static_cast<std::uint32_t>(v.multiple(protocol::kBlockTokens, protocol::kBlockTokens, kMaxLocalTokens));
      }},
-    {"second_pass", [](FieldValue v, AnswerAttention& a) { a.spec.second_pass = v.flag(); }},
-    {"reread", [](FieldValue v, AnswerAttention& a) { a.spec.reread_tokens = v.flag() ? kRereadTokens : 0; }},
+    {"second_pass",
+     [](FieldValue v, AnswerAttention& a) {
+       a.spec.second_pass = v.flag();
+       a.spec.reread_tokens = 0;  // one or the other
+     }},
+    {"reread",
+     [](FieldValue v, AnswerAttention& a) {
+       a.spec.reread_tokens = v.flag() ? protocol::default_attention().reread_tokens : 0;
+     }},
     {"reread_tokens",
      [](FieldValue v, AnswerAttention& a) {
        a.spec.reread_tokens =
@@ -163,7 +170,11 @@ protocol::LandmarkKinds read_landmark_kinds(FieldValue value) {
 void read_answer_attention(FieldValue value, AnswerAttention& attention) {
   if (value.json().get_if<std::string>()) return set_mode(value, attention);
   JsonValue::Object members = value.object();
-  std::stable_partition(members.begin(), members.end(), [](const JsonMember& m) { return m.key == "method"; });
+  // Whatever order they come in: a method is what the other fields change, and re-reading is asked for in place of the
+  // second pass, or, said too, in spite of it.
+  const auto stage = [](const JsonMember& m) { return m.key == "method" ? 0 : m.key == "second_pass" ? 1 : 2; };
+  std::stable_sort(members.begin(), members.end(),
+                   [&](const JsonMember& a, const JsonMember& b) { return stage(a) < stage(b); });
   read_form<AnswerAttention>(members, kAnswerForm, attention);
   if (attention.spec.audits) attention.is_reported = attention.spec.wants_missed_mass = true;
   check(attention.spec);

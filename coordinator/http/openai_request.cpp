@@ -8,6 +8,7 @@
 #include "coordinator/http/attention_form.h"
 #include "coordinator/http/request_form.h"
 #include "protocol/limits.h"
+#include "protocol/methods.h"
 
 namespace rotulus::coordinator::http {
 namespace {
@@ -392,6 +393,7 @@ std::vector<ChatMessage> read_messages(JsonValue value, std::string_view field) 
 CompletionRequest read_completion_request(CompletionKind kind, JsonValue body) {
   Form form;
   form.request.kind = kind;
+  form.request.query.attention = protocol::default_attention();
   const SharedFields fields = kind == CompletionKind::chat ? chat_fields() : text_fields();
   read_form<Form>(as_object(body), fields, form);
   form.request.query.scores_prompt = form.request.echoes || form.request.prompt_logprobs;

@@ -16,7 +16,7 @@ TEST(Methods, AreKnownByNameAndAllHold) {
     EXPECT_EQ(find_method(method.name)->spec, method.spec);
   }
   EXPECT_EQ(find_method("oracle"), nullptr);
-  EXPECT_EQ(find_method("rotulus")->spec, AttentionSpec{}) << "ours is the default";
+  EXPECT_EQ(default_attention(), AttentionSpec{.reread_tokens = 1024}) << "what is reread is nothing to a worker";
   EXPECT_EQ(find_method("exact")->spec.mode, AttentionMode::exact);
   EXPECT_EQ(find_method("streaming_llm")->spec.budget_tokens, 0u);
   EXPECT_EQ(find_method("quest")->spec.landmark, PageLandmark::bounds);

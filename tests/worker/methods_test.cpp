@@ -109,6 +109,7 @@ std::map<std::string, AttentionSpec> choices() {
     const bool is_reread = method.spec.reread_tokens > 0;  // by the coordinator: to a worker it is another method
     if (method.spec.mode != AttentionMode::exact && !is_reread) choices[method.name] = method.spec;
   }
+  choices["block_constant"] = {.second_pass = false, .positions = PositionPolicy::block_constant};
   choices["true_near"] = {.second_pass = false, .positions = PositionPolicy::true_near};
   choices["clamped"] = {.second_pass = false, .positions = PositionPolicy::clamped};
   choices["half"] = {.second_pass = false, .top_p = 0.5f};
@@ -176,7 +177,7 @@ TEST(Methods, GiveTheSameBytesForEveryNumberOfRanks) {
 // truth does. Looking leaves no trace.
 TEST(Methods, EstimateWhatTheyLeaveOut) {
   Reader reader({.tokens = 2430, .window = 1024, .retrieval = {1, 1024, 256}});
-  for (const std::string name : {"rotulus", "page_means", "tokenselect"}) {
+  for (const std::string name : {"two_pass", "page_means", "tokenselect"}) {
     AttentionSpec spec = choices()[name];
     spec.local_tokens = 256;
     spec.wants_missed_mass = true;

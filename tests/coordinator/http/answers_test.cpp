@@ -210,19 +210,19 @@ TEST(Answers, SayHowTheyAttended) {
   const auto body_of = [&](std::string_view more) {
     return served.ask("POST", "/v1/chat/completions", chat("hello", more)).body;
   };
-  EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval"},"return_provenance":true)")
+  EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval","reread":false},"return_provenance":true)")
                   .ends_with("}" + kRetrieval + kProvenance + "}"));
-  EXPECT_TRUE(body_of(R"(,"attention":"retrieval")").ends_with("}" + kRetrieval + "}"));
+  EXPECT_TRUE(body_of(R"(,"attention":{"method":"two_pass"})").ends_with("}" + kRetrieval + "}"));
   EXPECT_TRUE(body_of(R"(,"attention":{"report":true})")
                   .ends_with(R"(,"attention":{"mode":"exact","context_tokens":20,"attended_tokens":20,"blocks_read":0,)"
                              R"("second_pass":false,"pinned_pages":0}})"));
-  EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval","report":true})").ends_with("}" + kMeasured + "}}}"));
-  EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval","audit":true})")
+  EXPECT_TRUE(body_of(R"(,"attention":{"method":"two_pass","report":true})").ends_with("}" + kMeasured + "}}}"));
+  EXPECT_TRUE(body_of(R"(,"attention":{"method":"two_pass","audit":true})")
                   .ends_with("}" + kMeasured + R"(,"true_mean":0.125,"true_worst":0.75,"scan_recall":0.625}}})"));
   EXPECT_TRUE(
-      body_of(R"(,"attention":{"mode":"retrieval","reread":true})")
+      body_of(R"(,"attention":"retrieval")")
           .ends_with(R"("pinned_pages":96,"reread":{"token_ranges":[[0,128],[4096,4144]],"computed_tokens":176}}})"));
-  EXPECT_TRUE(body_of(R"(,"attention":{"mode":"retrieval","landmark":"bounds","report":true})")
+  EXPECT_TRUE(body_of(R"(,"attention":{"method":"two_pass","landmark":"bounds","report":true})")
                   .ends_with(R"("worst":0.5,"bound_mean":0.875,"bound_worst":0.9375}}})"));
   EXPECT_EQ(body_of("").find("attention"), std::string::npos);
 }

@@ -279,6 +279,7 @@ struct Running : std::enable_shared_from_this<Running> {
       result.attention.second_pass = request.attention.second_pass;
       result.attention.pinned_pages = request.attention.second_pass ? 96 : 0;
       result.attention.blocks_read = 750;
+      if (request.attention.reread_tokens > 0) result.reread = {{{0, 128}, {4096, 4144}}, 176};
       result.attention.landmark = request.attention.landmark;
       if (request.attention.wants_missed_mass) {
         result.attention.missed_mass = {0.25f,  0.5f,    request.attention.audits,
@@ -286,7 +287,6 @@ struct Running : std::enable_shared_from_this<Running> {
                                         0.875f, 0.9375f, 0.625f};
       }
     }
-    if (request.attention.reread_tokens > 0) result.reread = {{{0, 128}, {4096, 4144}}, 176};
     if (request.attention.wants_provenance) {
       result.provenance = {{{4096, 4144}, 0.75f, "a lighthouse"}, {{16, 32}, 0.25f, "caf\xC3"}};
     }

@@ -63,27 +63,35 @@ TEST(OpenAiRequest, HasOpenAisDefaults) {
 TEST(OpenAiRequest, ReadsHowAnAnswerAttends) {
   using protocol::AttentionMode;
   using protocol::AttentionSpec;
-  EXPECT_EQ(chat(R"(,"context_id":"ctx_00000000000000ff")").query.attention, AttentionSpec{});
-  EXPECT_EQ(chat("").query.attention, AttentionSpec{.mode = AttentionMode::exact}) << "a prompt is read whole";
-  EXPECT_EQ(chat(R"(,"attention":{"mode":"auto"})").query.attention, AttentionSpec{});
+  const AttentionSpec ours = protocol::default_attention();
+  EXPECT_EQ(chat(R"(,"context_id":"ctx_00000000000000ff")").query.attention, ours);
+  EXPECT_EQ(chat(R"(,"attention":{"mode":"auto"})").query.attention, ours);
+  EXPECT_EQ(chat("").query.attention.mode, AttentionMode::exact) << "a prompt is read whole";
   const auto request = chat(R"(,"attention":{"mode":"retrieval","budget_tokens":65536,"local_tokens":128,
       "second_pass":false,"report":true},"return_provenance":true)");
   AttentionSpec want{AttentionMode::retrieval, 65'536, 128, false, true};
   want.wants_missed_mass = true;
   EXPECT_EQ(request.query.attention, want);
   EXPECT_TRUE(request.reports_attention);
-  EXPECT_EQ(text(R"(,"return_provenance":true,"attention":"exact")").query.attention,
-            (AttentionSpec{.mode = AttentionMode::exact, .wants_provenance = true}));
+  EXPECT_EQ(
+      text(R"(,"return_provenance":true,"attention":"exact")").query.attention,
+      (AttentionSpec{.mode = AttentionMode::exact, .wants_provenance = true, .reread_tokens = ours.reread_tokens}));
 }
 
 TEST(OpenAiRequest, ReadsWhatIsToBeReadAgain) {
   const auto reread = [](const std::string& attention) {
     return chat(fmt::format(R"(,"attention":{})", attention)).query.attention.reread_tokens;
   };
-  EXPECT_EQ(reread(R"({"reread":true})"), kRereadTokens);
+  constexpr std::uint32_t kDefault = 1024;
+  EXPECT_EQ(reread(R"({})"), kDefault);
+  EXPECT_EQ(reread(R"({"reread":true})"), kDefault);
+  EXPECT_EQ(reread(R"({"method":"quest"})"), 0u);
+  EXPECT_EQ(reread(R"({"reread":true,"method":"quest"})"), kDefault);
+  EXPECT_EQ(reread(R"({"second_pass":true})"), 0u) << "one or the other";
+  EXPECT_EQ(reread(R"({"reread":true,"second_pass":false})"), kDefault) << "unless both are said";
   EXPECT_EQ(reread(R"({"reread":false})"), 0u);
   EXPECT_EQ(reread(R"({"reread_tokens":512})"), 512u);
-  EXPECT_EQ(reread(R"({"method":"infiniretri"})"), kRereadTokens);
+  EXPECT_EQ(reread(R"({"method":"infiniretri"})"), kDefault);
   EXPECT_EQ(refusal([&] { reread(R"({"reread_tokens":500})"); }).param(), "reread_tokens");
   EXPECT_EQ(refusal([&] { reread(R"({"reread":1})"); }).param(), "reread");
 }
