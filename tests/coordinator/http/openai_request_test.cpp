@@ -119,6 +119,7 @@ TEST(OpenAiRequest, ReadsEachStageOfASelection) {
   want.select_layers = {0, 5};
   want.positions = protocol::PositionPolicy::clamped;
   want.wants_missed_mass = want.audits = true;
+  want.reread_tokens = protocol::default_attention().reread_tokens;
   const auto request =
       chat(R"(,"attention":{"mode":"retrieval","budget_tokens":0,"local_tokens":128,"landmark":"bounds",
       "vote":"sum","vote_over":"layer","unit":"page","top_p":0.5,"reselect_every":4,"rescan_every":32,
