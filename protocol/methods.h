@@ -22,8 +22,8 @@ struct Method {
 // By name. Parsed once, at the first call; a file that does not hold is a bug, found by the tests.
 const std::vector<Method>& methods();
 const Method* find_method(std::string_view name);  // nullptr: there is none
-// What a request that says nothing gets: the method `rotulus`. (AttentionSpec{} is what a worker understands by nothing:
-// the same but for reading text again, which is the coordinator's.)
+// What a request that says nothing gets: the method `rotulus`. (AttentionSpec{} is what a worker understands by
+// nothing: the same but for reading text again, which is the coordinator's.)
 const AttentionSpec& default_attention();
 
 // Strict: throws Error{invalid_argument} naming method, field, value and what it may be.
