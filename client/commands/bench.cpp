@@ -48,7 +48,7 @@ struct Trial {  // one question
 
 struct MethodResult {
   std::string method;
-  std::vector<Trial> trials;  // none: the document does not fit it
+  std::vector<Trial> trials;  // none: it was refused
 
   std::uint64_t right() const {
     return static_cast<std::uint64_t>(std::count_if(trials.begin(), trials.end(), [](auto& t) { return t.is_right; }));
@@ -150,9 +150,10 @@ MethodResult try_method(Session& session, const std::string& context, const std:
   try {
     for (const Needle& needle : needles) result.trials.push_back(ask_once(session, context, method, needle));
   } catch (const Error& error) {
-    // Exact attention of a document that is longer than the window.
-    if (method != "exact" || error.code() != ErrorCode::invalid_argument) throw;
+    // Exact attention of a document that is longer than the window, or a method that is made for a longer window.
+    if (error.code() != ErrorCode::invalid_argument) throw;
     result.trials.clear();
+    if (!session.options.is_quiet) fmt::print(stderr, "{} is left out: {}\n", method, error.message());
   }
   return result;
 }
@@ -204,7 +205,8 @@ Comparison compare(Session& session, const BenchOptions& options) {
   comparison.tokens = completed.total_tokens;
   for (const std::string& method : options.methods) {
     comparison.results.push_back(try_method(session, context.id(), method, needles));
-    if (!session.options.is_quiet) fmt::print(stderr, "{} asked\n", method);
+    const bool is_asked = !comparison.results.back().trials.empty();
+    if (is_asked && !session.options.is_quiet) fmt::print(stderr, "{} asked\n", method);
   }
   return comparison;
 }
