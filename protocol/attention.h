@@ -61,10 +61,10 @@ struct AttentionSpec {
   SelectionUnit unit = SelectionUnit::page;  // block: the best of its pages speaks for it
   float top_p = 1;                           // (0, 1]: the fewest pages with that share of all votes, in the budget
   std::uint32_t reselect_every = 8;          // positions of an answer; a power of two, 1 … 64
-  std::uint32_t rescan_every = 8;            // likewise; between, what is selected is among …
+  std::uint32_t rescan_every = 64;           // likewise; between, what is selected is among …
   std::uint32_t candidate_pages = 8192;      // … so many of each list, and never fewer than the budget
-  float scan_share = 1;            // (0, 1]: of all pages, by their means, those that are scored by `landmark`
-  std::uint32_t layer_stride = 1;  // layers whose index is a multiple select, the others reuse …
+  float scan_share = 1;                      // (0, 1]: of all pages, by their means, those scored by `landmark`
+  std::uint32_t layer_stride = 1;            // layers whose index is a multiple select, the others reuse …
   std::vector<std::uint32_t> select_layers = {};  // … or, where not empty, these; ascending. The first always does
   PositionPolicy positions = PositionPolicy::compacted;
   bool wants_missed_mass = false;  // report an estimate of what was left out

@@ -111,8 +111,8 @@ std::optional<AttentionFailure> Retrieval::select(std::uint32_t layer, const Sel
   std::optional<AttentionFailure> failure;
   const SharedSelection among = rows.scan ? narrow(layer, rows, failure, stream) : candidates_[layer];
   std::vector<Batch> batches = vote_for_pages(layer, spec_.landmark, rows, among.get(), failure, stream);
-  std::vector<List> best = best_of_all(batches, rows.scan ? candidates_kept() : budget_pages());
-  if (rows.scan && keeps_candidates()) candidates_[layer] = set_of(best, candidates_kept());
+  std::vector<List> best = best_of_all(batches, rows.scan && keeps_candidates() ? most_candidates() : budget_pages());
+  if (rows.scan) candidates_[layer] = keeps_candidates() ? set_of(best) : among;
   if (spec_.top_p < 1) cut_to_share(best, batches, stream);
   const auto selection = std::make_shared<Selection>(choose(best, pins_, budget_pages()));
   if (rows.measure) {
@@ -123,19 +123,20 @@ std::optional<AttentionFailure> Retrieval::select(std::uint32_t layer, const Sel
   return failure;
 }
 
-std::size_t Retrieval::candidates_kept() const {
-  return keeps_candidates() ? std::max<std::size_t>(spec_.candidate_pages, budget_pages()) : budget_pages();
+// Not where every selection scans, nor where the candidates would be all that a scan leaves.
+bool Retrieval::keeps_candidates() const {
+  return spec_.rescan_every > spec_.reselect_every && most_candidates() < pages_.page_count();
 }
 
 // Collective. The pages of which the means promise most to the rows; nullptr: all.
 Retrieval::SharedSelection Retrieval::narrow(std::uint32_t layer, const SelectingRows& rows,
                                              std::optional<AttentionFailure>& failure, kernels::Stream& stream) const {
   const double share = std::ceil(double{spec_.scan_share} * static_cast<double>(pages_.page_count()));
-  const std::size_t count = std::max(static_cast<std::size_t>(share), candidates_kept());
+  const std::size_t count = std::max(static_cast<std::size_t>(share), budget_pages());
   const bool has_means = (kept_ & protocol::kKeepsMeans) != 0 && spec_.landmark != protocol::PageLandmark::mean;
   if (count >= pages_.page_count() || !has_means) return nullptr;
   const auto batches = vote_for_pages(layer, protocol::PageLandmark::mean, rows, nullptr, failure, stream);
-  return set_of(best_of_all(batches, count), count);
+  return set_of(best_of_all(batches, count));
 }
 
 // Collective. The batches of `among`, of all pages where that is nullptr, with the votes of the rows by a landmark.
@@ -187,9 +188,8 @@ Selection Retrieval::choose(std::vector<List> best, std::span<const std::uint32_
   return memory_store::select_pages(best, pins, count);
 }
 
-// The lists as sets of pages, of `count` each; nullptr: that is all.
-Retrieval::SharedSelection Retrieval::set_of(const std::vector<List>& lists, std::size_t count) const {
-  if (count >= pages_.page_count()) return nullptr;
+// The lists as sets of pages.
+Retrieval::SharedSelection Retrieval::set_of(const std::vector<List>& lists) const {
   return std::make_shared<Selection>(choose(lists, {}, pages_.page_count()));
 }
 

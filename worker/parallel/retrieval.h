@@ -23,6 +23,7 @@
 // Threads: one. The calls marked collective are made by all ranks together, also where this rank has failed.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -104,8 +105,8 @@ class Retrieval final {
   bool leaves_out() const { return !pages_.is_empty(); }
   std::size_t list_count() const;  // of pages, in a layer
   std::size_t budget_pages() const { return spec_.budget_tokens / protocol::kPageTokens; }
-  bool keeps_candidates() const { return spec_.rescan_every > spec_.reselect_every; }
-  std::size_t candidates_kept() const;  // of each list, when all pages are looked at
+  std::size_t most_candidates() const { return std::max<std::size_t>(spec_.candidate_pages, budget_pages()); }
+  bool keeps_candidates() const;
   SharedSelection narrow(std::uint32_t layer, const SelectingRows& rows, std::optional<AttentionFailure>& failure,
                          kernels::Stream& stream) const;
   std::vector<Batch> vote_for_pages(std::uint32_t layer, protocol::PageLandmark landmark, const SelectingRows& rows,
@@ -118,7 +119,7 @@ class Retrieval final {
   List proposals(const std::vector<Batch>& batches, std::size_t list) const;
   void cut_to_share(std::vector<List>& best, std::vector<Batch>& batches, kernels::Stream& stream) const;
   memory_store::Selection choose(std::vector<List> best, std::span<const std::uint32_t> pins, std::size_t count) const;
-  SharedSelection set_of(const std::vector<List>& lists, std::size_t count) const;
+  SharedSelection set_of(const std::vector<List>& lists) const;
   List merge_lists(List own, std::size_t count) const;
   std::vector<VisibleBlock> show(const memory_store::Selection& selection, std::int64_t tile_end, bool shows_all) const;
 
