@@ -130,9 +130,10 @@ void add_document(CLI::App* verb, DocumentOptions& options) {
                    "Keep what retrieval needs: auto, where the document is longer than the model's window; or never, "
                    "or always")
       ->check(CLI::IsMember({"auto", "exact", "retrieval"}));
-  verb->add_option("--landmarks", options.landmarks,
-                   "What stands in for keys when pages are chosen, where retrieval needs it: sketch,mean or "
-                   "sketch,mean,bounds or bounds [sketch,mean]");
+  verb->add_option(
+      "--landmarks", options.landmarks,
+      "What stands in for keys when pages are chosen, where retrieval needs it: sketch,mean and bounds and "
+      "centroids, or some of them [sketch,mean]");
 }
 
 void add_submit(Parser& parser) {

@@ -18,9 +18,10 @@ using protocol::RetrievalParameters;
 // Keys, headers, manifests and RocksDB's own files come on top of the KV: a 32nd, and some fixed space for the WAL.
 constexpr std::uint64_t kOverheadShare = 32;
 constexpr std::uint64_t kFixedOverheadBytes = 16u << 20;
-// Sketches and page means take a tenth of what f16 keys and values take, bounds a sixteenth.
+// Sketches and page means take a tenth of what f16 keys and values take, bounds a sixteenth, centroids a twenty-eighth.
 constexpr std::uint64_t kSketchShare = 10;
 constexpr std::uint64_t kBoundsShare = 16;
+constexpr std::uint64_t kCentroidsShare = 28;
 constexpr std::uint64_t kMaxContextLocalTokens = 2048;
 
 std::uint32_t as_max_tokens(std::uint64_t tokens) {
@@ -133,6 +134,7 @@ StoredBytes stored_bytes(std::uint64_t tokens, const protocol::KvCost& kv, const
   if (retrieval.landmark_version != 0) {
     if ((retrieval.landmarks & protocol::kKeepsSketches) != 0) landmarks += bytes.full / kSketchShare;
     if ((retrieval.landmarks & protocol::kKeepsBounds) != 0) landmarks += bytes.full / kBoundsShare;
+    if ((retrieval.landmarks & protocol::kKeepsCentroids) != 0) landmarks += bytes.full / kCentroidsShare;
   }
   return {.total = bytes.kept() + landmarks, .landmarks = landmarks, .saved = bytes.saved};
 }

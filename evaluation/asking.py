@@ -11,8 +11,8 @@ from service import Service
 
 # As the service names them, without those that name no method of their own (docs/retrieval.md).
 METHODS = ["exact", "rotulus", "two_pass", "one_pass", "page_means", "quest", "twilight", "moba", "infllm",
-           "longheads", "tokenselect", "tidal", "hylra", "infiniretri", "streaming_llm"]
-LANDMARKS = ["sketch", "mean"]
+           "longheads", "tokenselect", "retroinfer", "squeezed", "tidal", "hylra", "infiniretri", "streaming_llm"]
+LANDMARKS = ["sketch", "mean", "centroids"]
 LANDMARKS_OF_AUDITS = [*LANDMARKS, "bounds"]  # which limit what was missed
 IDENTITY = ("tokens", "document", "question", "method")
 

@@ -124,8 +124,9 @@ struct MergeTask {
 //   bounds   score(i, p) = scale * sum over channels c of max(q_ic low_pc, q_ic high_pc), low and high being the page's
 //            bounds (Quest, Tang et al. 2024)
 //   sketched_bounds   likewise, low and high being the least and greatest of the page's 16 sketched keys
+//   centroid  score(i, p) = max over the 16 tokens t of page p of  scale * <q_i, centroid of the cluster of t>
 //   lse(i, run) = ln sum over the pages p of the run of exp(score(i, p))
-enum class Landmark : std::uint8_t { sketch, mean, bounds, sketched_bounds };
+enum class Landmark : std::uint8_t { sketch, mean, bounds, sketched_bounds, centroid };
 struct PageRun {
   std::uint32_t first_block = 0;  // index into ScoreTask::landmarks
   std::uint32_t block_count = 0;
@@ -137,12 +138,14 @@ struct ScoreTask {
   float scale = 0;
   Landmark landmark = Landmark::sketch;
   std::size_t rows = 0;
-  const float* queries = nullptr;               // [rows, query_heads, head_dim], not rotated
-  std::span<const std::byte* const> landmarks;  // of complete blocks, landmark_block_bytes or bounds_block_bytes each
-  std::span<const std::uint8_t> head_masks;     // [blocks, kv_heads], the pages scored, the others are -inf; empty: all
-  std::span<const PageRun> runs;                // e.g. one for each lane
-  float* scores = nullptr;                      // [query_heads, rows, 8 * blocks]
-  float* lse = nullptr;                         // [runs, query_heads, rows]
+  const float* queries = nullptr;  // [rows, query_heads, head_dim], not rotated
+  // Of complete blocks, landmark_block_bytes or bounds_block_bytes each; centroids of each one's stripe.
+  std::span<const std::byte* const> landmarks;
+  std::span<const std::uint8_t> places;      // [blocks], of each in its stripe; for centroids alone
+  std::span<const std::uint8_t> head_masks;  // [blocks, kv_heads], the pages scored, the others are -inf; empty: all
+  std::span<const PageRun> runs;             // e.g. one for each lane
+  float* scores = nullptr;                   // [query_heads, rows, 8 * blocks]
+  float* lse = nullptr;                      // [runs, query_heads, rows]
 };
 
 // The most that pages can weigh in the softmax of one row, from the bounds of their keys:
@@ -244,6 +247,10 @@ class Backend {
   // `first_position`, from its stored keys.
   virtual void summarize(Stream&, const KvFormat& format, const Rope& rope, std::int64_t first_position,
                          const std::byte* block, std::byte* landmarks, std::byte* bounds) = 0;
+  // Writes the centroids of the complete blocks of a stripe, its first ones, the first of whose tokens stands at
+  // `first_position`, into zeroed memory.
+  virtual void cluster(Stream&, const KvFormat& format, const Rope& rope, std::int64_t first_position,
+                       std::span<const std::byte* const> blocks, std::byte* centroids) = 0;
   virtual void score(Stream&, const ScoreTask& task) = 0;
   virtual void bound(Stream&, const BoundTask& task) = 0;
   // The lse of merge() alone, of `count` sums for each node: parts[n][count] over nodes[n], up to the root.

@@ -13,6 +13,7 @@ namespace rotulus::memory_store {
 
 static_assert(kLandmarkFormatVersion == kernels::kLandmarkVersion);  // what they hold is the kernels' business
 static_assert(kBoundsFormatVersion == kernels::kBoundsVersion);
+static_assert(kCentroidsFormatVersion == kernels::kCentroidsVersion);
 
 namespace {
 
@@ -29,9 +30,11 @@ std::uint16_t version_of(BlockKind kind) {
     case BlockKind::landmarks:
       return kLandmarkFormatVersion;
     case BlockKind::bounds:
+      return kBoundsFormatVersion;
+    case BlockKind::centroids:
       break;
   }
-  return kBoundsFormatVersion;
+  return kCentroidsFormatVersion;
 }
 
 const char* name_of(BlockKind kind) {
@@ -42,6 +45,8 @@ const char* name_of(BlockKind kind) {
       return "landmarks from block";
     case BlockKind::bounds:
       return "bounds from block";
+    case BlockKind::centroids:
+      return "centroids from block";
   }
   return "what is of no kind, from block";
 }
@@ -49,8 +54,17 @@ const char* name_of(BlockKind kind) {
 }  // namespace
 
 std::size_t BlockFormat::payload_bytes(BlockKind kind) const {
-  if (kind == BlockKind::kv) return kv.block_bytes();
-  return kind == BlockKind::landmarks ? landmark_bytes : bounds_bytes;
+  switch (kind) {
+    case BlockKind::kv:
+      return kv.block_bytes();
+    case BlockKind::landmarks:
+      return landmark_bytes;
+    case BlockKind::bounds:
+      return bounds_bytes;
+    case BlockKind::centroids:
+      break;
+  }
+  return centroid_bytes;
 }
 
 std::string to_string(const BlockAddress& address) {

@@ -1,7 +1,7 @@
 // One block as it is stored and as it travels: a header of 64 bytes, then the payload.
 //
-// There are three kinds. A KV block is one layer of 128 tokens, in the layout of kv_format.h. A block of landmarks, or
-// of bounds, is one layer of a stripe (four blocks); what it holds is not known here, only how many bytes.
+// There are four kinds. A KV block is one layer of 128 tokens, in the layout of kv_format.h. A block of landmarks, of
+// bounds or of centroids is one layer of a stripe (four blocks); what it holds is not known here, only how many bytes.
 //
 // The header carries the block's identity and a checksum over header and payload, so a block that is damaged, cut, or
 // lies in another's place is known before it is used. Little-endian, written as it lies in memory.
@@ -23,14 +23,15 @@ namespace rotulus::memory_store {
 using protocol::ObjectId;
 using protocol::VolumeId;
 
-enum class BlockKind : std::uint8_t { kv = 0, landmarks = 1, bounds = 2 };
+enum class BlockKind : std::uint8_t { kv = 0, landmarks = 1, bounds = 2, centroids = 3 };
+inline constexpr BlockKind kStripeKinds[] = {BlockKind::landmarks, BlockKind::bounds, BlockKind::centroids};
 
-// One layer of one block, or of the landmarks or bounds of one stripe, of one object, and the volume on which it lies
-// (or will). Kind, object, layer and block are its identity; the volume only says where to look for it.
+// One layer of one block, or of the landmarks, bounds or centroids of one stripe, of one object, and the volume on
+// which it lies (or will). Kind, object, layer and block are its identity; the volume only says where to look for it.
 struct BlockAddress {
   ObjectId object;
   std::uint32_t layer = 0;
-  std::uint32_t block = 0;  // index in the context; of landmarks and bounds the stripe's first
+  std::uint32_t block = 0;  // index in the context; of all but KV the stripe's first
   VolumeId volume;
   BlockKind kind = BlockKind::kv;
   auto operator<=>(const BlockAddress&) const = default;
@@ -43,6 +44,7 @@ struct BlockFormat {
   kernels::KvFormat kv;
   std::size_t landmark_bytes = 0;  // 0: there are no landmarks
   std::size_t bounds_bytes = 0;    // 0: there are no bounds
+  std::size_t centroid_bytes = 0;  // 0: there are no centroids
   std::size_t payload_bytes(BlockKind kind) const;
 };
 
@@ -50,6 +52,7 @@ inline constexpr std::uint32_t kBlockMagic = 0x424B5652;  // "RVKB"
 inline constexpr std::uint16_t kBlockFormatVersion = 1;
 inline constexpr std::uint16_t kLandmarkFormatVersion = 1;
 inline constexpr std::uint16_t kBoundsFormatVersion = 1;
+inline constexpr std::uint16_t kCentroidsFormatVersion = 1;
 
 struct BlockHeader {
   std::uint32_t magic = 0;

@@ -58,7 +58,7 @@ HostTierConfig kv_tier(const KvStoreConfig& config) {
 }
 
 std::optional<HostTierConfig> landmark_tier(const KvStoreConfig& config) {
-  const std::size_t largest = std::max(config.landmark_bytes, config.bounds_bytes);
+  const std::size_t largest = std::max({config.landmark_bytes, config.bounds_bytes, config.centroid_bytes});
   if (largest == 0) return std::nullopt;
   return HostTierConfig{.block_bytes = largest,
                         .budget_bytes = config.landmark_budget_bytes,
@@ -80,7 +80,10 @@ struct KvStore::State {
 
   explicit State(const KvStoreConfig& config_)
       : config(config_),
-        format{.kv = config.format, .landmark_bytes = config.landmark_bytes, .bounds_bytes = config.bounds_bytes},
+        format{.kv = config.format,
+               .landmark_bytes = config.landmark_bytes,
+               .bounds_bytes = config.bounds_bytes,
+               .centroid_bytes = config.centroid_bytes},
         host(kv_tier(config), landmark_tier(config)),
         prefetcher(host.kv, format.payload_bytes(BlockKind::kv),
                    [this](const BlockAddress& address, std::span<std::byte> payload, BlockHeader& header) {

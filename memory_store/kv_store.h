@@ -44,8 +44,9 @@ struct KvStoreConfig {
   kernels::KvFormat format;
   std::size_t landmark_bytes = 0;         // of one layer of one stripe; 0: the store keeps no landmarks
   std::size_t bounds_bytes = 0;           // likewise
+  std::size_t centroid_bytes = 0;         // likewise
   std::size_t host_budget_bytes = 0;      // for KV
-  std::size_t landmark_budget_bytes = 0;  // for landmarks and bounds, beside it
+  std::size_t landmark_budget_bytes = 0;  // for them, beside it
   Eviction eviction = Eviction::frequent;
   std::size_t reader_threads = 2;
   std::filesystem::path access_trace;  // where to write which KV blocks are pinned (access_trace.h); "": nowhere

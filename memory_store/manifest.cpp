@@ -17,6 +17,7 @@ constexpr char kBlockTag = 1;
 constexpr char kManifestTag = 2;
 constexpr char kLandmarksTag = 3;
 constexpr char kBoundsTag = 4;
+constexpr char kCentroidsTag = 5;
 
 struct ManifestPrefix {
   std::uint32_t magic = kManifestMagic;
@@ -48,7 +49,9 @@ std::string block_key(const BlockAddress& address) {
     append_big_endian(key, address.block);
     append_big_endian(key, layer);
   } else {
-    key.push_back(address.kind == BlockKind::landmarks ? kLandmarksTag : kBoundsTag);
+    key.push_back(address.kind == BlockKind::landmarks ? kLandmarksTag
+                  : address.kind == BlockKind::bounds  ? kBoundsTag
+                                                       : kCentroidsTag);
     append_big_endian(key, layer);
     append_big_endian(key, address.block);
   }

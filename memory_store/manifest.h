@@ -3,7 +3,7 @@
 //   object u64 | 1 | block u32 | layer u16     BlockHeader, payload
 //   object u64 | 2                             manifest
 //   object u64 | 3 | layer u16 | block u32     BlockHeader, landmarks of the stripe that begins with the block
-//   object u64 | 4 | layer u16 | block u32     BlockHeader, bounds likewise
+//   object u64 | 4 | layer u16 | block u32     BlockHeader, bounds likewise; 5: centroids
 //
 // Numbers are big-endian, so keys sort as the numbers do. All that belongs to an object shares its first 8 bytes: it is
 // found and erased as one range. KV blocks are written as they fill, the others when their object is finished, the

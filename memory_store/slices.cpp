@@ -21,7 +21,7 @@ std::vector<BlockAddress> addresses_of(const SliceAddress& slice, const StoredSh
   for (std::uint32_t block = first; block < std::min(first + protocol::kBlocksPerStripe, end); ++block) {
     addresses.push_back({slice.object, slice.layer, block, slice.volume, BlockKind::kv});
   }
-  for (const BlockKind kind : {BlockKind::landmarks, BlockKind::bounds}) {
+  for (const BlockKind kind : kStripeKinds) {
     if (shape.format.payload_bytes(kind) == 0 || addresses.empty()) continue;
     addresses.push_back({slice.object, slice.layer, first, slice.volume, kind});
   }
@@ -63,7 +63,7 @@ Volume::Block read_block(std::span<const std::byte> bytes, std::size_t offset, c
   Volume::Block block;
   if (bytes.size() - offset < sizeof(BlockHeader)) refuse(offset, "the header of a block is cut off");
   std::memcpy(&block.header, bytes.data() + offset, sizeof(BlockHeader));
-  if (block.header.kind > static_cast<std::uint8_t>(BlockKind::bounds)) refuse(offset, "a block of no known kind");
+  if (block.header.kind > static_cast<std::uint8_t>(BlockKind::centroids)) refuse(offset, "a block of no known kind");
   const auto kind = static_cast<BlockKind>(block.header.kind);
   block.address = {{block.header.object}, block.header.layer, block.header.block, slice.volume, kind};
   const std::size_t payload_bytes = shape.format.payload_bytes(kind);

@@ -1,5 +1,5 @@
 // Objects on their way from one store to another, slice by slice: what a volume has of one layer of one stripe (its KV
-// blocks, its landmarks, its bounds), each block with its header as it is stored, one behind the other.
+// blocks, its landmarks, bounds and centroids), each block with its header as it is stored, one behind the other.
 //
 // A block keeps the checksum that it was first written with until it is verified at the other end; only there, under
 // another object's id, it gets a new one. Host memory is neither asked nor filled.
@@ -38,7 +38,7 @@ StoredSlice read_slice(const Volume& volume, const SliceAddress& address, std::u
                        const StoredShape& shape);
 
 // Objects that come in slices. KV blocks are written as they come, in batches of at most kMaxWriteBatchBytes;
-// landmarks and bounds wait in memory until their object is committed (manifest.h says why).
+// landmarks and the like wait in memory until their object is committed (manifest.h says why).
 //
 // Threads: one at a time. Errors: what Volume says, and as below; then the object is to be erased.
 class SliceWriter final {

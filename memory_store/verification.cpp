@@ -24,7 +24,7 @@ std::vector<BlockAddress> possible_addresses(const protocol::ManifestRecord& rec
       addresses.push_back({record.object, layer, block, record.volume, BlockKind::kv});
     }
   }
-  for (const BlockKind kind : {BlockKind::landmarks, BlockKind::bounds}) {
+  for (const BlockKind kind : kStripeKinds) {
     if (shape.format.payload_bytes(kind) == 0) continue;
     for (std::uint32_t layer = 0; layer < shape.layers; ++layer) {
       for (std::uint32_t block = first; block < end; block += protocol::kBlocksPerStripe) {

@@ -46,8 +46,10 @@ void check(const AttentionSpec& spec) {
 
 std::optional<PageLandmark> landmark_of(PageLandmark wanted, LandmarkKinds kept) {
   if (wanted == PageLandmark::bounds && (kept & kKeepsBounds) != 0) return wanted;
+  if (wanted == PageLandmark::centroid && (kept & kKeepsCentroids) != 0) return wanted;
   if ((kept & kKeepsSketches) == 0) return std::nullopt;
-  return wanted == PageLandmark::bounds ? PageLandmark::sketched_bounds : wanted;
+  if (wanted == PageLandmark::bounds) return PageLandmark::sketched_bounds;
+  return wanted == PageLandmark::centroid ? PageLandmark::mean : wanted;
 }
 
 }  // namespace rotulus::protocol

@@ -27,6 +27,7 @@ enum class PageLandmark : std::uint8_t {
   mean = 1,
   bounds = 2,  // of the keys, where the context keeps these, else as sketched_bounds
   sketched_bounds = 3,
+  centroid = 4,  // the best of those to whose clusters its keys belong; where the context keeps none, mean
 };
 enum class PageVote : std::uint8_t { maximum = 0, sum = 1 };
 enum class VoteScope : std::uint8_t { kv_head = 0, layer = 1 };
@@ -45,7 +46,8 @@ inline constexpr LandmarkKinds kKeepsSketches = 1;
 inline constexpr LandmarkKinds kKeepsMeans = 2;
 inline constexpr LandmarkKinds kKeepsBounds = 4;
 inline constexpr LandmarkKinds kDefaultLandmarks = kKeepsSketches | kKeepsMeans;
-inline constexpr LandmarkKinds kKnownLandmarks = kDefaultLandmarks | kKeepsBounds;
+inline constexpr LandmarkKinds kKeepsCentroids = 8;
+inline constexpr LandmarkKinds kKnownLandmarks = kDefaultLandmarks | kKeepsBounds | kKeepsCentroids;
 
 struct AttentionSpec {
   AttentionMode mode = AttentionMode::automatic;  // automatic: exact where context and answer fit the window together

@@ -31,8 +31,8 @@ AttentionSpec parse_method(std::string_view name, std::string_view toml);
 
 // The words of requests, methods and reports. Ordered as their enumerators.
 inline constexpr std::string_view kModeWords[] = {"auto", "exact", "retrieval"};
-inline constexpr std::string_view kLandmarkWords[] = {"sketch", "mean", "bounds", "sketched_bounds"};
-inline constexpr std::string_view kLandmarkKindWords[] = {"sketch", "mean", "bounds"};  // by bit
+inline constexpr std::string_view kLandmarkWords[] = {"sketch", "mean", "bounds", "sketched_bounds", "centroid"};
+inline constexpr std::string_view kLandmarkKindWords[] = {"sketch", "mean", "bounds", "centroids"};  // by bit
 inline constexpr std::string_view kVoteWords[] = {"maximum", "sum"};
 inline constexpr std::string_view kScopeWords[] = {"kv_head", "layer"};
 inline constexpr std::string_view kUnitWords[] = {"page", "block"};

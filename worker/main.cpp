@@ -69,6 +69,7 @@ std::unique_ptr<memory_store::KvStore> open_store(const Options& options, const 
   config.format = {options.kv_type, model.hyperparameters.kv_heads, model.hyperparameters.head_dim};
   config.landmark_bytes = kernels::landmark_stripe_bytes(config.format);
   config.bounds_bytes = kernels::bounds_stripe_bytes(config.format);
+  config.centroid_bytes = kernels::centroids_stripe_bytes(config.format);
   config.host_budget_bytes = options.host_bytes - options.landmark_bytes;
   config.landmark_budget_bytes = options.landmark_bytes;
   config.eviction = options.eviction;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/check.h"
+#include "kernels/cpu/centroids.h"
 #include "kernels/cpu/kv_codec.h"
 #include "kernels/cpu/landmarks.h"
 #include "kernels/cpu/matmul.h"
@@ -170,6 +171,11 @@ void CpuBackend::merge(Stream&, const MergeTask& task) {
 void CpuBackend::summarize(Stream&, const KvFormat& format, const Rope& rope, std::int64_t first_position,
                            const std::byte* block, std::byte* landmarks, std::byte* bounds) {
   cpu::summarize(machine_, format, rope, first_position, block, landmarks, bounds);
+}
+
+void CpuBackend::cluster(Stream&, const KvFormat& format, const Rope& rope, std::int64_t first_position,
+                         std::span<const std::byte* const> blocks, std::byte* centroids) {
+  cpu::cluster(machine_, format, rope, first_position, blocks, centroids);
 }
 
 void CpuBackend::score(Stream&, const ScoreTask& task) {

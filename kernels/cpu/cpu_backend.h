@@ -37,6 +37,8 @@ class CpuBackend final : public Backend {
   void merge(Stream&, const MergeTask& task) override;
   void summarize(Stream&, const KvFormat& format, const Rope& rope, std::int64_t first_position, const std::byte* block,
                  std::byte* landmarks, std::byte* bounds) override;
+  void cluster(Stream&, const KvFormat& format, const Rope& rope, std::int64_t first_position,
+               std::span<const std::byte* const> blocks, std::byte* centroids) override;
   void score(Stream&, const ScoreTask& task) override;
   void bound(Stream&, const BoundTask& task) override;
   void merge_sums(Stream&, std::size_t count, std::span<const LaneSpan> nodes, std::span<const float* const> parts,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "kernels/cpu/centroids.h"
 #include "kernels/cpu/elementary.h"
 #include "kernels/cpu/half.h"
 #include "kernels/cpu/kv_codec.h"
@@ -327,30 +328,35 @@ void merge_below(const KernelTable& table, std::size_t count, LaneSpan root, std
 
 }  // namespace
 
+void load_unrotated(Machine& machine, const KvFormat& format, const Rope& rope, std::span<const double> frequencies,
+                    std::int64_t first_position, const std::byte* block, std::uint32_t head, float* keys,
+                    float* scratch) {
+  const std::size_t pairs = frequencies.size();
+  const Rotation back{.cosines = scratch,
+                      .sines = scratch + pairs,
+                      .dims = rope.dims,
+                      .head_dim = format.head_dim,
+                      .neighbours = rope.pairing == RopePairing::neighbours,
+                      .scale = 1.0f};
+  for (std::uint32_t token = 0; token < kBlockTokens; ++token) {
+    float* key = keys + std::size_t{token} * format.head_dim;
+    load_key(format, block, head, token, key);
+    machine.table.rope_table(-static_cast<double>(first_position + token), frequencies.data(), pairs, scratch,
+                             scratch + pairs);
+    machine.table.rotate(back, key, key);
+  }
+}
+
 void summarize(Machine& machine, const KvFormat& format, const Rope& rope, std::int64_t first_position,
                const std::byte* block, std::byte* landmarks, std::byte* bounds) {
   const std::size_t dim = format.head_dim;
   const std::vector<double> frequencies = inverse_frequencies(rope);
-  const std::size_t pairs = frequencies.size();
   const std::size_t key_floats = std::size_t{kBlockTokens} * dim;
-  for (Scratch& scratch : machine.scratch) scratch.reserve(key_floats + 2 * pairs + dim);
+  for (Scratch& scratch : machine.scratch) scratch.reserve(key_floats + unrotate_scratch_floats(frequencies));
   machine.pool.parallel_for(format.kv_heads, [&](std::size_t piece, std::size_t thread) {
     const auto head = static_cast<std::uint32_t>(piece);
     float* keys = machine.scratch[thread].data();  // [128 tokens][head_dim]
-    float* angles = keys + key_floats;
-    const Rotation back{.cosines = angles,
-                        .sines = angles + pairs,
-                        .dims = rope.dims,
-                        .head_dim = format.head_dim,
-                        .neighbours = rope.pairing == RopePairing::neighbours,
-                        .scale = 1.0f};
-    for (std::uint32_t token = 0; token < kBlockTokens; ++token) {
-      float* key = keys + token * dim;
-      load_key(format, block, head, token, key);
-      machine.table.rope_table(-static_cast<double>(first_position + token), frequencies.data(), pairs, angles,
-                               angles + pairs);
-      machine.table.rotate(back, key, key);
-    }
+    load_unrotated(machine, format, rope, frequencies, first_position, block, head, keys, keys + key_floats);
     if (bounds) {
       const BoundsView view = view_bounds(bounds + head * bounds_head_bytes(format.head_dim), format.head_dim);
       take_bounds(dim, keys, const_cast<std::uint16_t*>(view.lows), const_cast<std::uint16_t*>(view.highs));
@@ -367,6 +373,8 @@ void score(Machine& machine, const ScoreTask& task) {
   KERNELS_CHECK(task.head_dim > 0 && task.head_dim % 16 == 0, task.head_dim);
   KERNELS_CHECK(task.head_masks.empty() || task.head_masks.size() == task.landmarks.size() * task.kv_heads,
                 task.head_masks.size(), task.landmarks.size());
+  KERNELS_CHECK(task.landmark != Landmark::centroid || task.places.size() == task.landmarks.size(), task.places.size(),
+                task.landmarks.size());
   const std::size_t row_heads = task.rows * (task.query_heads / task.kv_heads);
   const std::size_t pages = task.landmarks.size() * kBlockPages;
   if (row_heads == 0) return;
@@ -374,14 +382,17 @@ void score(Machine& machine, const ScoreTask& task) {
   float* queries = machine.shared.reserve(task.kv_heads * query_floats);
   for (std::uint32_t head = 0; head < task.kv_heads; ++head) take_queries(task, head, queries + head * query_floats);
   for (Scratch& scratch : machine.scratch) {
-    scratch.reserve(std::max(score_scratch_floats(task.head_dim), score_depth(task) * kPanelColumns));
+    scratch.reserve(std::max(
+        {score_scratch_floats(task.head_dim), score_depth(task) * kPanelColumns, centroid_scratch_floats(task)}));
   }
   const std::size_t pieces = (task.landmarks.size() + kBlocksPerPiece - 1) / kBlocksPerPiece;
   machine.pool.parallel_for(pieces * task.kv_heads, [&](std::size_t piece, std::size_t thread) {
     const auto head = static_cast<std::uint32_t>(piece % task.kv_heads);
     const std::size_t first = piece / task.kv_heads * kBlocksPerPiece;
     const std::size_t count = std::min(kBlocksPerPiece, task.landmarks.size() - first);
-    const auto score_blocks = task.landmark == Landmark::sketch ? score_sketches : score_products;
+    const auto score_blocks = task.landmark == Landmark::sketch     ? score_sketches
+                              : task.landmark == Landmark::centroid ? score_centroids
+                                                                    : score_products;
     float* scores = task.scores + head * row_heads * pages + first * kBlockPages;
     score_blocks(machine, task, head, first, count, queries + head * query_floats, scores,
                  machine.scratch[thread].data());

@@ -6,6 +6,15 @@
 
 namespace rotulus::kernels::cpu {
 
+// The 128 keys of one KV head of a stored block as they are before they turn, [128][head_dim]. frequencies:
+// inverse_frequencies(rope); scratch: unrotate_scratch_floats().
+void load_unrotated(Machine& machine, const KvFormat& format, const Rope& rope, std::span<const double> frequencies,
+                    std::int64_t first_position, const std::byte* block, std::uint32_t head, float* keys,
+                    float* scratch);
+inline std::size_t unrotate_scratch_floats(std::span<const double> frequencies) {
+  return 2 * frequencies.size();
+}
+
 void summarize(Machine& machine, const KvFormat& format, const Rope& rope, std::int64_t first_position,
                const std::byte* block, std::byte* landmarks, std::byte* bounds);
 void score(Machine& machine, const ScoreTask& task);

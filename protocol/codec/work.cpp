@@ -194,7 +194,7 @@ protocol::AttentionSpec read(AttentionSpec::Reader from) {
       .local_tokens = from.getLocalTokens(),
       .second_pass = from.getSecondPass(),
       .wants_provenance = from.getWantsProvenance(),
-      .landmark = from_wire(from.getLandmark(), protocol::PageLandmark::sketched_bounds, "landmark"),
+      .landmark = from_wire(from.getLandmark(), protocol::PageLandmark::centroid, "landmark"),
       .vote = from_wire(from.getVote(), protocol::PageVote::sum, "vote"),
       .vote_over = from_wire(from.getVoteOver(), protocol::VoteScope::layer, "vote_over"),
       .unit = from_wire(from.getUnit(), protocol::SelectionUnit::block, "unit"),
@@ -279,7 +279,7 @@ protocol::AttentionReport read(AttentionReport::Reader from) {
                                    .evidence = read_list(evidence),
                                    .blocks_read = from.getBlocksRead()};
   if (from.hasMissedMass()) report.missed_mass = read(from.getMissedMass());
-  report.landmark = from_wire(from.getLandmark(), protocol::PageLandmark::sketched_bounds, "landmark");
+  report.landmark = from_wire(from.getLandmark(), protocol::PageLandmark::centroid, "landmark");
   return report;
 }
 

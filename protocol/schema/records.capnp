@@ -46,7 +46,7 @@ struct RetrievalParameters {
   landmarkVersion @0 :UInt32;     # Format of its landmarks; 0: it keeps none, and every row attends exactly.
   exactTokens @1 :UInt32;         # Rows at positions below this one attend to everything before them.
   localTokens @2 :UInt32;         # Later rows attend to the first block and to a window of this many, a multiple of 128.
-  landmarks @3 :UInt32 = 3;       # Bits of what is kept: 1 sketches, 2 means (of one format), 4 bounds.
+  landmarks @3 :UInt32 = 3;       # Bits of what is kept: 1 sketches, 2 means (of one format), 4 bounds, 8 centroids.
 }
 
 struct ContextParameters {

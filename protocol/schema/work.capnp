@@ -111,6 +111,7 @@ enum PageLandmark {
   mean @1;                        # The mean of its keys.
   bounds @2;                      # The least and greatest of its keys by channel, if kept; else as sketchedBounds.
   sketchedBounds @3;              # The least and greatest of its sketched keys, channel by channel.
+  centroid @4;                    # The best centroid of the clusters of its keys, if kept; else as mean.
 }
 
 enum PageVote {

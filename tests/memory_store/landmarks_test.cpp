@@ -40,11 +40,11 @@ TEST(Landmarks, AreEvictedLoadedAndFoundAgainWithTheirObject) {
   EXPECT_EQ(read_object(*store, object, volume).right, object.all(volume).size());
 }
 
-// Bounds beside landmarks, or alone, in the places of landmarks.
-TEST(Landmarks, ShareTheirPlacesWithBounds) {
+// Bounds and centroids beside landmarks, or without them, in the places of landmarks.
+TEST(Landmarks, ShareTheirPlacesWithBoundsAndCentroids) {
   const TemporaryDirectory directory;
   std::vector<TestObject> objects(2, long_object(1));
-  objects[0].has_bounds = objects[1].has_bounds = true;
+  objects[0].has_bounds = objects[1].has_bounds = objects[0].has_centroids = objects[1].has_centroids = true;
   objects[1].id = {2};
   objects[1].has_landmarks = false;
   const auto store = open_store(make_config(directory / "v", 8, kHostLandmarks));
@@ -53,7 +53,7 @@ TEST(Landmarks, ShareTheirPlacesWithBounds) {
   for (const TestObject& object : objects) {
     const std::uint64_t hash = write_object(*store, object, volume);
     const std::size_t blocks = object.all(volume).size();
-    EXPECT_EQ(blocks, (17 + (object.has_landmarks ? 10 : 5)) * kLayers);
+    EXPECT_EQ(blocks, (17 + (object.has_landmarks ? 15 : 10)) * kLayers);
     EXPECT_EQ(read_object(*store, object, volume).right, blocks);
     const Verification seen = store->verify(volume, object.id, hash);
     EXPECT_EQ(seen.blocks_verified, blocks);

@@ -18,7 +18,8 @@ namespace {
 using Live = protocol::ReconcileVolume::Live;
 using protocol::ErrorCode;
 
-const TestObject kObject{.id = {11}, .first_block = 32, .blocks = 13, .has_landmarks = true, .has_bounds = true};
+const TestObject kObject{
+    .id = {11}, .first_block = 32, .blocks = 13, .has_landmarks = true, .has_bounds = true, .has_centroids = true};
 constexpr ObjectId kCopy{900};
 
 using Slices = std::map<std::pair<std::uint64_t, std::uint32_t>, StoredSlice>;  // by stripe and layer

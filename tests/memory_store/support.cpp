@@ -37,6 +37,7 @@ KvStoreConfig make_config(const std::filesystem::path& volume, std::size_t host_
   config.host_budget_bytes = host_blocks * block_bytes();
   config.landmark_bytes = kLandmarkBytes;
   config.bounds_bytes = kBoundsBytes;
+  config.centroid_bytes = kCentroidBytes;
   config.landmark_budget_bytes = host_landmarks * kLandmarkSlotBytes;
   return config;
 }
@@ -63,8 +64,10 @@ std::vector<BlockAddress> TestObject::addresses(VolumeId volume) const {
 
 std::vector<BlockAddress> TestObject::landmarks(VolumeId volume) const {
   std::vector<BlockAddress> all;
-  for (const BlockKind kind : {BlockKind::landmarks, BlockKind::bounds}) {
-    if (!(kind == BlockKind::landmarks ? has_landmarks : has_bounds)) continue;
+  const std::pair<BlockKind, bool> kinds[] = {
+      {BlockKind::landmarks, has_landmarks}, {BlockKind::bounds, has_bounds}, {BlockKind::centroids, has_centroids}};
+  for (const auto& [kind, is_kept] : kinds) {
+    if (!is_kept) continue;
     for (std::uint32_t block = first_block / 4 * 4; block < first_block + blocks; block += 4) {
       for (std::uint32_t layer = 0; layer < layers; ++layer) {
         all.push_back({.object = id, .layer = layer, .block = block, .volume = volume, .kind = kind});
@@ -82,7 +85,8 @@ std::vector<BlockAddress> TestObject::all(VolumeId volume) const {
 
 std::size_t payload_bytes(const BlockAddress& address) {
   if (address.kind == BlockKind::kv) return block_bytes();
-  return address.kind == BlockKind::landmarks ? kLandmarkBytes : kBoundsBytes;
+  if (address.kind == BlockKind::landmarks) return kLandmarkBytes;
+  return address.kind == BlockKind::bounds ? kBoundsBytes : kCentroidBytes;
 }
 
 namespace {

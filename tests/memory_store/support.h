@@ -41,6 +41,7 @@ inline std::size_t block_bytes() {
 inline constexpr std::size_t kLandmarkBytes = 1000;  // no multiple of the alignment
 inline constexpr std::size_t kLandmarkSlotBytes = 1024;
 inline constexpr std::size_t kBoundsBytes = 600;
+inline constexpr std::size_t kCentroidBytes = 300;
 
 KvStoreConfig make_config(const std::filesystem::path& volume, std::size_t host_blocks,
                           std::size_t host_landmarks = 2 * kLayers);
@@ -56,8 +57,9 @@ struct TestObject {
   std::uint32_t layers = kLayers;
   bool has_landmarks = false;
   bool has_bounds = false;
+  bool has_centroids = false;
   std::vector<BlockAddress> addresses(VolumeId volume) const;  // of KV
-  std::vector<BlockAddress> landmarks(VolumeId volume) const;  // and bounds
+  std::vector<BlockAddress> landmarks(VolumeId volume) const;  // bounds and centroids
   std::vector<BlockAddress> all(VolumeId volume) const;
 };
 

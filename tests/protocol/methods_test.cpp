@@ -41,7 +41,7 @@ TEST(Methods, AreReadStrictly) {
       {"budget_tokens = 24", "budget_tokens", "a multiple of 16"},
       {"budget_tokens = -16", "budget_tokens", "a count"},
       {"budget_tokens = 64.0", "budget_tokens", "a count"},
-      {"landmark = 'oracle'", "landmark", "one of sketch, mean, bounds, sketched_bounds"},
+      {"landmark = 'oracle'", "landmark", "one of sketch, mean, bounds, sketched_bounds, centroid"},
       {"landmark = 1", "landmark", "one of"},
       {"second_pass = 'no'", "second_pass", "true or false"},
       {"top_p = 1", "top_p", "with a point"},
@@ -77,6 +77,9 @@ TEST(Landmarks, AreWhatAContextKeeps) {
   }
   EXPECT_EQ(landmark_of(PageLandmark::bounds, kKnownLandmarks), PageLandmark::bounds);
   EXPECT_EQ(landmark_of(PageLandmark::bounds, kKeepsBounds), PageLandmark::bounds);
+  EXPECT_EQ(landmark_of(PageLandmark::centroid, kKeepsCentroids), PageLandmark::centroid);
+  EXPECT_EQ(landmark_of(PageLandmark::centroid, kDefaultLandmarks), PageLandmark::mean);
+  EXPECT_EQ(landmark_of(PageLandmark::centroid, kKeepsBounds), std::nullopt);
 }
 
 }  // namespace

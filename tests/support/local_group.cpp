@@ -66,6 +66,7 @@ LocalGroup::LocalGroup(const LocalGroupConfig& config, LogitObserver on_logits)
     store.host_budget_bytes = config.host_budget_bytes;
     store.landmark_bytes = kernels::landmark_stripe_bytes(store.format);
     store.bounds_bytes = kernels::bounds_stripe_bytes(store.format);
+    store.centroid_bytes = kernels::centroids_stripe_bytes(store.format);
     store.landmark_budget_bytes = config.landmark_budget_bytes;
     stores_.push_back(memory_store::KvStore::open(store));
     sources_.push_back(std::make_unique<Source>(*this, rank));

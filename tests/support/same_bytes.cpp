@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <bit>
 #include <map>
 #include <mutex>
 
@@ -137,8 +138,9 @@ SameBytesResult run_same_bytes(const SameBytesRun& run, const std::filesystem::p
       // Never less than one layer's share and the open block of every layer.
       const std::size_t floor = (h.layers + run.prompt_tokens / 128 + 9) * format.block_bytes();
       config.host_budget_bytes = std::max(quarter, floor);
-      // One layer's landmarks, and the open stripe of every layer, of both kinds where both are kept.
-      const std::size_t kinds = run.retrieval.landmarks == protocol::kKnownLandmarks ? 2 : 1;
+      // One layer's landmarks, and the open stripe of every layer, of all kinds that are kept; the means of sketches
+      // are.
+      const auto kinds = static_cast<std::size_t>(std::popcount(run.retrieval.landmarks & ~protocol::kKeepsMeans));
       config.landmark_budget_bytes =
           (2 * kinds * h.layers + run.prompt_tokens / 512 + 8) * kernels::landmark_stripe_bytes(format);
     }

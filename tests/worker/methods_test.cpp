@@ -125,8 +125,10 @@ std::map<std::string, AttentionSpec> choices() {
   return choices;
 }
 
+constexpr protocol::LandmarkKinds kWithCentroids = protocol::kDefaultLandmarks | protocol::kKeepsCentroids;
+
 TEST(Methods, OfEverythingInsideTheWindowAreExactAttention) {
-  Reader reader({.tokens = 700, .retrieval = {1, 8192, 2048}});
+  Reader reader({.tokens = 700, .retrieval = {1, 8192, 2048, kWithCentroids}});
   const Answer exact = reader.ask({.mode = AttentionMode::exact});
   for (auto [name, spec] : choices()) {
     spec.budget_tokens = 4096;
@@ -145,7 +147,7 @@ TEST(Methods, OfEverythingInsideTheWindowAreExactAttention) {
 
 // Beyond a window of 512 positions, over other ranks and steps.
 TEST(Methods, GiveTheSameBytesForEveryNumberOfRanks) {
-  Document document{.tokens = 1230, .window = 512, .retrieval = {1, 512, 128}};
+  Document document{.tokens = 1230, .window = 512, .retrieval = {1, 512, 128, kWithCentroids}};
   Reader one(document);
   document.ranks = 3;
   document.step_tokens = 200;

@@ -113,6 +113,17 @@ TEST(Retrieval, KeepsLandmarksAndBoundsThatAreMadeAgainFromTheKeys) {
     };
     std::vector<std::byte> landmarks(kernels::landmark_block_bytes(format));
     std::vector<std::byte> bounds(kernels::bounds_block_bytes(format));
+    for (std::uint32_t first : {0u, 4u, 8u}) {  // of the last run two blocks are complete
+      std::vector<memory_store::PinnedBlocks> keys;
+      std::vector<const std::byte*> blocks;
+      for (std::uint32_t block = first; block < std::min(first + 4, 10u); ++block) {
+        blocks.push_back(keys.emplace_back(stored(block, BlockKind::kv))[0]);
+      }
+      std::vector<std::byte> centroids(kernels::centroids_stripe_bytes(format));
+      backend->cluster(*stream, format, h.attention_of(h.layers - 1).rope, std::int64_t{first} * 128, blocks,
+                       centroids.data());
+      EXPECT_EQ(std::memcmp(stored(first, BlockKind::centroids)[0], centroids.data(), centroids.size()), 0) << first;
+    }
     for (std::uint32_t block = 0; block < 10; ++block) {
       const auto keys = stored(block, BlockKind::kv);
       backend->summarize(*stream, format, h.attention_of(h.layers - 1).rope, std::int64_t{block} * 128, keys[0],

@@ -26,6 +26,8 @@ kernels::Landmark to_kernel(protocol::PageLandmark landmark) {
       return kernels::Landmark::bounds;
     case protocol::PageLandmark::sketched_bounds:
       return kernels::Landmark::sketched_bounds;
+    case protocol::PageLandmark::centroid:
+      return kernels::Landmark::centroid;
     case protocol::PageLandmark::sketch:
       break;
   }
@@ -33,7 +35,14 @@ kernels::Landmark to_kernel(protocol::PageLandmark landmark) {
 }
 
 BlockKind kind_of(protocol::PageLandmark landmark) {
+  if (landmark == protocol::PageLandmark::centroid) return BlockKind::centroids;
   return landmark == protocol::PageLandmark::bounds ? BlockKind::bounds : BlockKind::landmarks;
+}
+
+// From one block of a stripe to the next. The centroids of a stripe are those of all its blocks.
+std::size_t stride_of(BlockKind kind, const kernels::KvFormat& format) {
+  if (kind == BlockKind::centroids) return 0;
+  return kind == BlockKind::bounds ? kernels::bounds_block_bytes(format) : kernels::landmark_block_bytes(format);
 }
 
 // Appends the masks of a block, where the set has pages of it.
@@ -114,8 +123,7 @@ std::optional<AttentionFailure> CandidatePages::load(std::uint32_t layer, protoc
                                                      const Batch& batch, memory_store::PinnedBlocks& pinned,
                                                      std::vector<const std::byte*>& landmarks) const {
   const BlockKind kind = kind_of(landmark);
-  const std::size_t block_bytes = kind == BlockKind::bounds ? kernels::bounds_block_bytes(group_.format)
-                                                            : kernels::landmark_block_bytes(group_.format);
+  const std::size_t stride = stride_of(kind, group_.format);
   std::vector<BlockAddress> stripes;
   std::vector<std::size_t> stripe_of;  // [block]
   for (const std::uint32_t block : batch.blocks) {
@@ -125,7 +133,7 @@ std::optional<AttentionFailure> CandidatePages::load(std::uint32_t layer, protoc
   }
   if (auto failure = pin_blocks(group_, stripes, pinned)) return failure;
   for (std::size_t i = 0; i < batch.blocks.size(); ++i) {
-    landmarks.push_back(pinned[stripe_of[i]] + batch.blocks[i] % kBlocksPerStripe * block_bytes);
+    landmarks.push_back(pinned[stripe_of[i]] + batch.blocks[i] % kBlocksPerStripe * stride);
   }
   return std::nullopt;
 }
@@ -136,6 +144,8 @@ std::optional<AttentionFailure> CandidatePages::score(std::uint32_t layer, proto
   memory_store::PinnedBlocks pinned;
   std::vector<const std::byte*> landmarks;
   if (auto failure = load(layer, landmark, batch, pinned, landmarks)) return failure;
+  std::vector<std::uint8_t> places;
+  for (const std::uint32_t block : batch.blocks) places.push_back(static_cast<std::uint8_t>(block % kBlocksPerStripe));
   batch.rows = rows;
   batch.scores.resize(group_.model.query_heads * rows * batch.page_count());
   batch.sums.resize(batch.runs.size() * group_.model.query_heads * rows);
@@ -148,6 +158,7 @@ std::optional<AttentionFailure> CandidatePages::score(std::uint32_t layer, proto
   task.rows = rows;
   task.queries = queries;
   task.landmarks = landmarks;
+  task.places = places;
   task.head_masks = batch.head_masks;
   task.runs = batch.runs;
   task.scores = batch.scores.data();

@@ -118,9 +118,11 @@ void KeyDelivery::discard_unseen(std::uint32_t layer) {
 }
 
 // Landmarks are made of complete blocks only, from their stored form: the same bytes whoever makes them again.
+// Centroids are, as soon as the last complete block of their stripe is there.
 void KeyDelivery::summarize(const AttentionItem& item, std::uint32_t layer, std::uint32_t block, const std::byte* keys,
                             kernels::Stream& stream) {
   const std::uint32_t place = block % protocol::kBlocksPerStripe;
+  const kernels::Rope& rope = group_.model.attention_of(layer).rope;
   std::vector<memory_store::BlockAddress> filled;
   const auto memory = [&](protocol::LandmarkKinds kind, memory_store::BlockKind stored, std::size_t block_bytes) {
     if ((item.kept.landmarks & kind) == 0) return static_cast<std::byte*>(nullptr);
@@ -131,9 +133,20 @@ void KeyDelivery::summarize(const AttentionItem& item, std::uint32_t layer, std:
   std::byte* landmarks =
       memory(protocol::kKeepsSketches, BlockKind::landmarks, kernels::landmark_block_bytes(group_.format));
   std::byte* bounds = memory(protocol::kKeepsBounds, BlockKind::bounds, kernels::bounds_block_bytes(group_.format));
-  group_.backend.summarize(stream, group_.format, group_.model.attention_of(layer).rope,
-                           std::int64_t{block} * kBlockTokens, keys, landmarks, bounds);
+  group_.backend.summarize(stream, group_.format, rope, std::int64_t{block} * kBlockTokens, keys, landmarks, bounds);
   stream.wait();
+  const bool is_last = place + 1 == protocol::kBlocksPerStripe || (block + 2) * kBlockTokens > item.chunk_end;
+  if (is_last && (item.kept.landmarks & protocol::kKeepsCentroids) != 0) {
+    std::vector<memory_store::BlockAddress> before;
+    for (std::uint32_t b = block - place; b < block; ++b) before.push_back(block_address(*item.chunks, layer, b));
+    const memory_store::PinnedBlocks pinned = group_.store.pin(before);
+    std::vector<const std::byte*> blocks;
+    for (std::size_t b = 0; b < before.size(); ++b) blocks.push_back(pinned[b]);
+    blocks.push_back(keys);
+    std::byte* centroids = memory(protocol::kKeepsCentroids, BlockKind::centroids, 0);
+    group_.backend.cluster(stream, group_.format, rope, std::int64_t{block - place} * kBlockTokens, blocks, centroids);
+    stream.wait();
+  }
   if (place + 1 < protocol::kBlocksPerStripe) return;
   for (const memory_store::BlockAddress& address : filled) group_.store.seal(address);
 }

@@ -104,7 +104,7 @@ TEST(ContextsApi, ShowsWhatAContextKeepsForRetrieval) {
                       R"("exact_tokens":8192,"local_tokens":2048})"),
             std::string::npos)
       << body;
-  EXPECT_NE(shown_with({1, 8192, 2048, protocol::kKnownLandmarks}).find(R"(["sketch","mean","bounds"])"),
+  EXPECT_NE(shown_with({1, 8192, 2048, protocol::kKnownLandmarks}).find(R"(["sketch","mean","bounds","centroids"])"),
             std::string::npos);
   EXPECT_NE(shown_with({}).find(R"("attention":{"mode":"exact","landmark_version":0,)"), std::string::npos);
 }
@@ -119,7 +119,7 @@ TEST(ContextsApi, TakesTheKindsOfLandmarksAsAListOrAsTheirNames) {
   EXPECT_EQ(asked("/v1/contexts", R"({"text":"a","landmarks":["bounds"]})", "application/json"),
             protocol::kKeepsBounds);
   EXPECT_EQ(asked("/v1/contexts", R"({"text":"a"})", "application/json"), protocol::kDefaultLandmarks);
-  EXPECT_EQ(asked("/v1/contexts?landmarks=mean,bounds,sketch", "a", "text/plain"), protocol::kKnownLandmarks);
+  EXPECT_EQ(asked("/v1/contexts?landmarks=mean,bounds,centroids,sketch", "a", "text/plain"), protocol::kKnownLandmarks);
   EXPECT_EQ(asked("/v1/contexts?landmarks=%5B%22sketch%22,%22mean%22%5D", "a", "text/plain"),
             protocol::kDefaultLandmarks);
   for (const char* given : {"[]", "[1]", "[\"sketch\"]", "[\"bounds\",\"mean\"]", "\"bounds,\"", "\"\"", "{}"}) {
