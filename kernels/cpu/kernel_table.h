@@ -128,10 +128,10 @@ inline constexpr std::size_t kFoldRowHeads = 12;  // row heads whose scores lie 
 // Strides of rows: constants, and no powers of two, with which rows would share cache sets.
 inline constexpr std::size_t kQueryStride = kMaxHeadDim + 16;
 inline constexpr std::size_t kScoreStride = kStripeTokens + 16;
-// Float32 keys and values of a stripe and their scales; scores, and weights times the scales of each group.
+// Float32 keys and values of a stripe; scores, and weights times the scales of each group.
 constexpr std::size_t fold_scratch_floats(std::size_t head_dim) {
   const std::size_t groups = (head_dim + kScaleChannels - 1) / kScaleChannels;
-  return 2 * kStripeTokens * (head_dim + groups) + kFoldRowHeads * kScoreStride + kFoldRowHeads * groups * kScoreStride;
+  return 2 * kStripeTokens * head_dim + kFoldRowHeads * kScoreStride + kFoldRowHeads * groups * kScoreStride;
 }
 
 // What a merge of two partials (lse_a, lse_b) weighs their outputs with, and its lse; one of each per row head.

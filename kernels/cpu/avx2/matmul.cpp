@@ -167,8 +167,8 @@ void unpack_panel(const PackedView& weight, std::size_t first_group, std::size_t
 }
 
 void multiply_panel(const PanelProduct& p) {
-  float ones[kPanelColumns];  // runs are added by a product with one
-  for (float& one : ones) one = 1;
+  std::uint16_t ones[kPanelColumns];  // in f16: runs are added by a product with one
+  for (std::uint16_t& one : ones) one = 0x3c00;
   const std::size_t vectors = (p.columns + 15) / 16;
   for (std::size_t row = 0; row < p.rows; row += kFoldTileRows) {
     const std::size_t rows = smaller(kFoldTileRows, p.rows - row);
@@ -186,7 +186,7 @@ void multiply_panel(const PanelProduct& p) {
                       .depth = smaller(kSumRun, p.depth),
                       .c = is_ragged ? tile : y,
                       .c_stride = is_ragged ? kPanelColumns : p.y_stride,
-                      .scales = ones,
+                      .scales = reinterpret_cast<const std::byte*>(ones),
                       .next = nullptr};
     for (std::size_t k = 0; k == 0 || k < p.depth; k += kSumRun) {
       operands.depth = smaller(kSumRun, p.depth - k);

@@ -58,7 +58,7 @@ template <WeightType kType, int kRows, int kGroups>
         codes, block, [&](std::size_t k, const __m512(&values)[kGroups]) __attribute__((always_inline)) {
 #pragma GCC unroll 8
           for (int r = 0; r < kRows; ++r) {
-            const __m512 factor = _mm512_set1_ps(x[r * p.x_stride + k]);
+            const __m512 factor = load_all(x + r * p.x_stride + k);
 #pragma GCC unroll 4
             for (int g = 0; g < kGroups; ++g) parts[r][g] = _mm512_fmadd_ps(values[g], factor, parts[r][g]);
           }
@@ -112,7 +112,7 @@ template <WeightType kType, int kRows, int kGroups>
         const __m512 column = load_column<kType>(at[g], k);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-          parts[r][g] = _mm512_fmadd_ps(column, _mm512_set1_ps(x[r * p.x_stride + k]), parts[r][g]);
+          parts[r][g] = _mm512_fmadd_ps(column, load_all(x + r * p.x_stride + k), parts[r][g]);
         }
       }
     }

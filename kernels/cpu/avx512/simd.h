@@ -19,12 +19,7 @@ struct Simd {
   ROTULUS_INLINE Floats all(float x) { return _mm512_set1_ps(x); }
   ROTULUS_INLINE Floats load(const float* from) { return _mm512_loadu_ps(from); }
   ROTULUS_INLINE void store(float* to, Floats x) { _mm512_storeu_ps(to, x); }
-  // One float in all lanes, loaded as an integer: for a float Zen 4 takes a shuffle, and so now and then an FMA's port.
-  ROTULUS_INLINE Floats load_all(const float* from) {
-    int bits;
-    __builtin_memcpy(&bits, from, sizeof bits);
-    return _mm512_castsi512_ps(_mm512_set1_epi32(bits));
-  }
+  ROTULUS_INLINE Floats load_all(const float* from) { return avx512::load_all(from); }
 
   ROTULUS_INLINE Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
   ROTULUS_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }

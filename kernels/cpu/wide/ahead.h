@@ -72,12 +72,18 @@ class Ahead {
   void add_lines(const std::byte* from, std::size_t stride, std::size_t count) {
     if (count > room_) count = room_;
     if (count == 0) return;
-    ranges_[range_count_++] = {from, stride, count};
     lines_ += count;
     room_ -= count;
+    Lines* const before = range_count_ == 0 ? nullptr : &ranges_[range_count_ - 1];
+    if (before != nullptr && before->stride == stride && before->from + before->count * stride == from) {
+      before->count += count;
+    } else {
+      ranges_[range_count_++] = {from, stride, count};
+    }
   }
 
-  // Two stripes, every other page of them at worst: of its keys, and of its values, up to three lines side by side.
+  // Two stripes, every other page of them at worst: of its keys, and of its values, up to three lines side by side, or
+  // one of codes and one of scales.
   static constexpr std::size_t kMaxRanges = 2 * kStripeTokens / kPageTokens * 3;
 
   Lines ranges_[kMaxRanges + 1];

@@ -53,12 +53,10 @@ struct Span {
 
 // The parts of the scratch memory.
 struct Scratchpad {
-  float* keys;          // [512 slots / 64][head_dim][64]
-  float* values;        // [512 slots][head_dim]
-  float* key_scales;    // [groups][512 slots]
-  float* value_scales;  // [groups][512 slots]
-  float* scores;        // [kFoldRowHeads][kScoreStride], by slot
-  float* weights;       // [groups][kFoldRowHeads][kScoreStride]: times the scales
+  float* keys;     // [512 slots / 64][head_dim][64]
+  float* values;   // [512 slots][head_dim]
+  float* scores;   // [kFoldRowHeads][kScoreStride], by slot
+  float* weights;  // [groups][kFoldRowHeads][kScoreStride]: times the scales
 };
 
 // What of a stripe is attended, ascending.
@@ -127,35 +125,31 @@ struct View {
   return find_pages(codes, blocks, count);
 }
 
-// Scales of keys in one panel, or of values in one block: [groups] rows.
-const std::byte* key_scales(const KvLayout& layout, const FoldBlock* blocks, const Span& span) {
-  const std::size_t token = span.begin % kBlockTokens;
-  return blocks[span.begin / kBlockTokens].keys + token / kPanelTokens * layout.panel_bytes + layout.key_scales +
+// Scales of the slots from `slot` on, of keys in one panel, or of values in one block: [groups] rows.
+const std::byte* key_scales(const KvLayout& layout, const FoldBlock* blocks, std::size_t slot) {
+  const std::size_t token = slot % kBlockTokens;
+  return blocks[slot / kBlockTokens].keys + token / kPanelTokens * layout.panel_bytes + layout.key_scales +
          token % kPanelTokens * sizeof(std::uint16_t);
 }
-const std::byte* value_scales(const KvLayout& layout, const FoldBlock* blocks, const Run& run) {
-  return blocks[run.begin / kBlockTokens].values + layout.value_scales +
-         run.begin % kBlockTokens * sizeof(std::uint16_t);
+const std::byte* value_scales(const KvLayout& layout, const FoldBlock* blocks, std::size_t slot) {
+  return blocks[slot / kBlockTokens].values + layout.value_scales + slot % kBlockTokens * sizeof(std::uint16_t);
 }
 constexpr std::size_t kKeyScaleRowBytes = kPanelTokens * sizeof(std::uint16_t);
 constexpr std::size_t kValueScaleRowBytes = kBlockTokens * sizeof(std::uint16_t);
 
-// Stored pages, in the order in which they are read: scales come first.
+// Stored pages, in the order in which they are read.
 [[maybe_unused]] void look_ahead(const FoldStripe& fold, const FoldBlock* blocks, const Pages& pages, Ahead& ahead) {
   const KvLayout& layout = fold.layout;
-  for (std::size_t i = 0; layout.groups > 0 && i < pages.span_count; ++i) {
+  for (std::size_t i = 0; i < pages.span_count; ++i) {
     const Span& span = pages.spans[i];
-    ahead.add(key_scales(layout, blocks, span), span.vectors * 16 * sizeof(std::uint16_t), kKeyScaleRowBytes,
+    ahead.add(span.keys, span.vectors * layout.key_row_bytes / kPanelPages, layout.key_row_bytes, fold.head_dim);
+    ahead.add(key_scales(layout, blocks, span.begin), span.vectors * vector_bytes<KvType::f16>(), kKeyScaleRowBytes,
               layout.groups);
   }
   for (std::size_t i = 0; layout.groups > 0 && i < pages.run_count; ++i) {
     const Run& run = pages.runs[i];
-    ahead.add(value_scales(layout, blocks, run), (run.end - run.begin) * sizeof(std::uint16_t), kValueScaleRowBytes,
-              layout.groups);
-  }
-  for (std::size_t i = 0; i < pages.span_count; ++i) {
-    const Span& span = pages.spans[i];
-    ahead.add(span.keys, span.vectors * layout.key_row_bytes / kPanelPages, layout.key_row_bytes, fold.head_dim);
+    ahead.add(value_scales(layout, blocks, run.begin), (run.end - run.begin) * sizeof(std::uint16_t),
+              kValueScaleRowBytes, layout.groups);
   }
   for (std::size_t i = 0; i < pages.run_count; ++i) {
     const Run& run = pages.runs[i];
@@ -206,7 +200,7 @@ void score_rows(View& view, std::size_t first, std::size_t rows) {
                       .depth = dim,
                       .c = view.scratch.scores + span.begin,
                       .c_stride = kScoreStride,
-                      .scales = view.scratch.key_scales + span.begin,
+                      .scales = key_scales(fold.layout, fold.blocks, span.begin),
                       .next = &view.ahead};
     if (view.groups == 0) {
       product<Kernel<Simd, kType, lines_ahead<kType, kIsStream>(), kQueryStride, Into::store>>(rows, span.vectors,
@@ -224,7 +218,7 @@ void score_rows(View& view, std::size_t first, std::size_t rows) {
       }
       operands.a += kScaleChannels;
       operands.b += kScaleChannels * pages.key_row_bytes;
-      operands.scales += kStripeTokens;
+      operands.scales += kKeyScaleRowBytes;
     }
   }
 }
@@ -374,16 +368,20 @@ void weigh_row(const View& view, std::size_t row_head, float stripe_max, float* 
 // Weights of `rows` row heads from `first` on, times the scales of the values.
 template <typename Simd>
 void scale_weights(const View& view, std::size_t first, std::size_t rows) {
-  for (std::size_t g = 0; g < view.groups; ++g) {
-    const float* const scales = view.scratch.value_scales + g * kStripeTokens;
-    for (std::size_t r = 0; r < rows; ++r) {
-      const float* const from = view.scratch.scores + r * kScoreStride;
-      float* const to = view.scratch.weights + (g * kFoldRowHeads + r) * kScoreStride;
-      for_seen<Simd>(
-          view, first + r, [&](std::size_t slot, auto) __attribute__((always_inline)) {
-            Simd::store(to + slot, Simd::mul(Simd::load(from + slot), Simd::load(scales + slot)));
-          });
-    }
+  const FoldStripe& fold = *view.fold;
+  for (std::size_t r = 0; r < rows; ++r) {
+    const float* const from = view.scratch.scores + r * kScoreStride;
+    for_seen<Simd>(
+        view, first + r, [&](std::size_t slot, auto) __attribute__((always_inline)) {
+          const auto weights = Simd::load(from + slot);
+          const std::byte* scales = value_scales(fold.layout, fold.blocks, slot);
+          float* to = view.scratch.weights + r * kScoreStride + slot;
+          for (std::size_t g = 0; g < view.groups; ++g) {
+            Simd::store(to, Simd::mul(weights, load_scales<Simd>(scales)));
+            scales += kValueScaleRowBytes;
+            to += kFoldRowHeads * kScoreStride;
+          }
+        });
   }
 }
 
@@ -508,24 +506,6 @@ void widen_view(View& view) {
   pages = find_pages(codes, fold.blocks, fold.block_count);
 }
 
-// The scales of the stripe as float32, by slot.
-template <typename Simd>
-void widen_scales(const View& view) {
-  const FoldStripe& fold = *view.fold;
-  for (std::size_t g = 0; g < view.groups; ++g) {
-    for (std::size_t i = 0; i < view.pages.span_count; ++i) {
-      const Span& span = view.pages.spans[i];
-      widen<Simd, KvType::f16>(key_scales(fold.layout, fold.blocks, span) + g * kKeyScaleRowBytes, 16 * span.vectors,
-                               view.scratch.key_scales + g * kStripeTokens + span.begin);
-    }
-    for (std::size_t i = 0; i < view.pages.run_count; ++i) {
-      const Run& run = view.pages.runs[i];
-      widen<Simd, KvType::f16>(value_scales(fold.layout, fold.blocks, run) + g * kValueScaleRowBytes,
-                               run.end - run.begin, view.scratch.value_scales + g * kStripeTokens + run.begin);
-    }
-  }
-}
-
 template <typename Simd, KvType kType>
 void fold_type(View& view) {
   const FoldStripe& fold = *view.fold;
@@ -552,11 +532,8 @@ void fold_stripe_with(const FoldStripe& fold) {
   view.pages = find_stored_pages(layout, fold.blocks, fold.block_count);
   view.scratch.keys = fold.scratch;
   view.scratch.values = view.scratch.keys + kStripeTokens * dim;
-  view.scratch.key_scales = view.scratch.values + kStripeTokens * dim;
-  view.scratch.value_scales = view.scratch.key_scales + kStripeTokens * layout.groups;
-  view.scratch.scores = view.scratch.value_scales + kStripeTokens * layout.groups;
+  view.scratch.scores = view.scratch.values + kStripeTokens * dim;
   view.scratch.weights = view.scratch.scores + kFoldRowHeads * kScoreStride;
-  widen_scales<Simd>(view);
   switch (layout.type) {
     case KvType::f32:
       return fold_type<Simd, KvType::f32>(view);

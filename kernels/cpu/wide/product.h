@@ -21,8 +21,8 @@ struct Operands {
   std::size_t depth;
   float* c;
   std::size_t c_stride;
-  const float* scales;  // [16 * vectors], for Into::scale and Into::add_scaled only
-  Ahead* next;          // what will be read later, where the kernel asks for it
+  const std::byte* scales;  // [16 * vectors] in f16, for Into::scale and Into::add_scaled only
+  Ahead* next;              // what will be read later, where the kernel asks for it
 };
 
 enum class Into : std::uint8_t {
@@ -37,6 +37,19 @@ constexpr int kGroupVectors = kScaleChannels / 16;
 template <KvType kType>
 constexpr std::size_t vector_bytes() {
   return 16 * element_bits(kType) / 8;
+}
+
+// Lines that are asked for behind a group of channels of a key panel: those of its scales, and as many for the values.
+// Rows of four bits are half a line, and each has asked for a whole one.
+template <KvType kType>
+constexpr std::size_t scale_lines() {
+  return element_bits(kType) < 8 ? 0 : 2 * kPanelTokens * sizeof(std::uint16_t) / kLineBytes;
+}
+
+// Sixteen neighbouring scales.
+template <typename Simd>
+[[gnu::always_inline]] inline typename Simd::Floats load_scales(const std::byte* from) {
+  return Simd::template load_codes<KvType::f16>(from);
 }
 
 // A kernel: the type of B, the lines that it asks for ahead with each row of B, the stride of A (a constant, so that
@@ -95,7 +108,7 @@ template <typename K, int kRows, int kVectors>
   constexpr int kUnroll = 8;  // a loop of few rounds is left without a mispredicted branch
   float* const c = o.c;
   const std::size_t c_stride = o.c_stride;
-  const float* const scales = o.scales;
+  const std::byte* const scales = o.scales;
   Floats sums[kRows][kVectors];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
@@ -121,15 +134,24 @@ template <typename K, int kRows, int kVectors>
     a += kUnroll;
   }
   for (; depth > 0; --depth, ++a, b += b_stride) add_term<K, kRows, kVectors>(a, a_stride, b, sums);
-  if constexpr (K::kLines > 0) o.next->cursor = next;
+  constexpr bool kIsScaled = K::kInto == Into::scale || K::kInto == Into::add_scaled;
+  if constexpr (K::kLines > 0) {
+    for (std::size_t i = 0; kIsScaled && i < scale_lines<K::kType>(); ++i) next.step();
+    o.next->cursor = next;
+  }
+  Floats scale[kVectors];
+#pragma GCC unroll 4
+  for (int v = 0; kIsScaled && v < kVectors; ++v) {
+    scale[v] = load_scales<Simd>(scales + v * vector_bytes<KvType::f16>());
+  }
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       float* const at = c + r * c_stride + 16 * v;
       Floats sum = reordered<K>(sums[r][v]);
-      if constexpr (K::kInto == Into::scale) sum = Simd::mul(Simd::load(scales + 16 * v), sum);
-      if constexpr (K::kInto == Into::add_scaled) sum = Simd::fma(Simd::load(scales + 16 * v), sum, Simd::load(at));
+      if constexpr (K::kInto == Into::scale) sum = Simd::mul(scale[v], sum);
+      if constexpr (K::kInto == Into::add_scaled) sum = Simd::fma(scale[v], sum, Simd::load(at));
       Simd::store(at, sum);
     }
   }
@@ -174,7 +196,8 @@ template <typename K>
     done += count;
     o.b += count * vector_bytes<K::kType>();
     o.c += 16 * count;
-    if constexpr (K::kInto == Into::scale || K::kInto == Into::add_scaled) o.scales += 16 * count;
+    if constexpr (K::kInto == Into::scale || K::kInto == Into::add_scaled)
+      o.scales += count * vector_bytes<KvType::f16>();
   }
 }
 
