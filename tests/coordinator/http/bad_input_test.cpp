@@ -174,7 +174,7 @@ const std::vector<BadRequest> kBadRequests = {
     {"POST", kText, R"({"prompt":"a","attention":{"budget_tokens":-16}})", 400, "from 0 to 65536"},
     {"POST", kText, R"({"prompt":"a","attention":{"method":"oracle"}})", 400, "streaming_llm"},
     {"POST", kText, R"({"prompt":"a","attention":{"method":"moba","top_p":0.5}})", 400, "`unit`"},
-    {"POST", kText, R"({"prompt":"a","attention":{"landmark":"centroid"}})", 400, "bounds"},
+    {"POST", kText, R"({"prompt":"a","attention":{"landmark":"oracle"}})", 400, "bounds"},
     {"POST", kText, R"({"prompt":"a","attention":{"top_p":0}})", 400, "above 0"},
     {"POST", kText, R"({"prompt":"a","attention":{"reselect_every":12}})", 400, "a power of two"},
     {"POST", kText, R"({"prompt":"a","attention":{"reselect_every":128}})", 400, "from 1 to 64"},
