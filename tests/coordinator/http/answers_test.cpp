@@ -231,7 +231,7 @@ TEST(Answers, SayHowTheyAttendedWhereAStreamFinishes) {
   Served served;
   const Answer stream = served.ask(
       "POST", "/v1/chat/completions",
-      chat("hello", R"(,"max_tokens":1,"stream":true,"attention":{"mode":"retrieval"},"return_provenance":true)"));
+      chat("hello", R"(,"max_tokens":1,"stream":true,"attention":{"method":"two_pass"},"return_provenance":true)"));
   const auto found = events(stream.body);
   ASSERT_EQ(found.size(), 4u) << stream.body;
   EXPECT_EQ(found[1].find("provenance"), std::string::npos);
