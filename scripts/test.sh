@@ -6,9 +6,9 @@
 #   3. pytest: architecture (the house), evaluation (its documents), oracle (numbers against a float64 forward), system
 #      (real processes, kills)
 #
-# While 1 runs, the other build of 2 compiles; its tests run beside the oracle. The tests of real processes come last, the
-# kills beside the others. Each part leaves JUnit files in build/test-results; what should have left one and did
-# not counts as failed.
+# Two lanes share the machine: beside 1, the other build of 2 compiles and its tests run; beside the oracle, the kills of 3.
+# The other tests of real processes come last and have it to themselves. Each part leaves JUnit files in
+# build/test-results; what should have left one and did not counts as failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -59,7 +59,12 @@ python_tests() {
   .venv/bin/python -m pytest -q --durations=5 --junitxml="$results/$name.xml" "tests/$1" "${@:2}" </dev/null
 }
 
-sanitized_tests >build/test-sanitized.log 2>&1 &
+other_lane() {
+  sanitized_tests >build/test-sanitized.log 2>&1
+  python_tests system/test_nothing_is_lost.py >build/test-kills.log 2>&1
+}
+
+other_lane &
 say "C++ tests (release)"
 release_tests
 say "pytest tests/architecture tests/evaluation tests/oracle"
@@ -70,9 +75,7 @@ wait
 say "C++ tests (ASan, UBSan)"
 grep -v "^\[[0-9]*/[0-9]*\] " build/test-sanitized.log  # but for the steps of the build
 say "pytest tests/system"
-python_tests system/test_nothing_is_lost.py >build/test-kills.log 2>&1 &  # they wait as much as they compute
-python_tests system --ignore=tests/system/test_nothing_is_lost.py
-wait
 cat build/test-kills.log
+python_tests system --ignore=tests/system/test_nothing_is_lost.py
 
 close

@@ -1,6 +1,6 @@
 // bench methods: the methods of docs/retrieval.md side by side on one context of the user's own text. Sentences with
 // keys are hidden in it; a method is as good as the share of them that its answers name.
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
@@ -162,7 +162,10 @@ MethodResult try_method(Session& session, const std::string& context, const std:
 class BenchContext final {
  public:
   BenchContext(Session& session, const std::string& text) : session_(session) {
-    const DocumentOptions kept{.frame = "raw", .attention = "retrieval"};
+    // All kinds, so that each method has those that it scores by.
+    const DocumentOptions kept{.frame = "raw",
+                               .attention = "retrieval",
+                               .landmarks = fmt::format("{}", fmt::join(protocol::kLandmarkKindWords, ","))};
     bool is_sent = false;
     const BodySource source{[&] { return std::exchange(is_sent, true) ? std::string_view() : std::string_view(text); },
                             text.size()};
