@@ -40,8 +40,9 @@ release_tests() {
 
 sanitized_tests() {
   local programs=(protocol_tests memory_store_tests coordinator_tests coordinator_http_tests worker_tests)
-  # A thousand texts in fifteen vocabularies: a minute and a half in which no code is met that others do not meet.
-  local unsanitized='-TokenOracle.GivesTheIdsOfTheOthersForEveryVocabulary'
+  # Long, and no code is met that others do not meet: a thousand texts in fifteen vocabularies, a thousand bits in tables
+  # (those in any file stay).
+  local unsanitized='-TokenOracle.GivesTheIdsOfTheOthersForEveryVocabulary:Damage.OfOneBitInAnSstIsFoundNeverServedAndMended'
   touch "$results/sanitized-build.xml"
   build_preset ci "${programs[@]}" || return
   rm "$results/sanitized-build.xml"

@@ -18,7 +18,8 @@ import json
 import gguf
 import numpy as np
 
-CHUNK = 256  # positions at a time, in attention and in the head
+CHUNK = 256  # positions at a time in the head
+ROWS = 128   # … and in attention: what they score stays in cache
 ROUNDING = 2.0 ** -24  # of float32, relative
 SAMPLES = 6
 
@@ -219,19 +220,21 @@ class Model:
         """Causal attention; heads h*g ... h*g+g-1 share KV head h."""
         group = self.heads // self.kv_heads
         window = self.window if self.slides(layer) else len(q)
+        by_head = np.ascontiguousarray(k.transpose(1, 2, 0)), np.ascontiguousarray(v.transpose(1, 0, 2))
         out = np.empty_like(q)
-        for begin in range(0, len(q), CHUNK):
-            end = min(begin + CHUNK, len(q))
+        for begin in range(0, len(q), ROWS):
+            end = min(begin + ROWS, len(q))
             distance = np.arange(begin, end)[:, None] - np.arange(end)[None, :]
-            is_hidden = (distance < 0) | (distance >= window)
+            hidden = np.where((distance < 0) | (distance >= window), -np.inf, 0.0)
             for head in range(self.heads):
-                scores = (q[begin:end, head] * self.scale) @ k[:end, head // group].T
+                keys, values = (of[head // group] for of in by_head)
+                scores = (q[begin:end, head] * self.scale) @ keys[:, :end]
                 if self.attention_cap:
                     scores = self.attention_cap * np.tanh(scores / self.attention_cap)
-                scores[is_hidden] = -np.inf
+                scores += hidden
                 scores -= scores.max(axis=1, keepdims=True)
                 np.exp(scores, out=scores)
-                out[begin:end, head] = scores @ v[:end, head // group] / scores.sum(axis=1, keepdims=True)
+                out[begin:end, head] = scores @ values[:end] / scores.sum(axis=1, keepdims=True)
         return out.reshape(len(q), -1)
 
 

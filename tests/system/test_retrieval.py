@@ -15,7 +15,7 @@ QUESTION = "\n\nQuestion: What is the number of the lighthouse?\nAnswer: The num
 
 
 def document():
-    lines = bible("gen1:1", "gen50:26", 38000).splitlines()
+    lines = bible("gen1:1", "gen50:26", 35000).splitlines()
     lines.insert(len(lines) // 3, HIDDEN)
     return "\n".join(lines) + "\n"
 
