@@ -417,6 +417,7 @@ protocol::AttentionSpec QueryService::attention_of(const Running& query) {
   if (query.run == Running::Run::votes) {
     attention.wants_provenance = true;
     attention.second_pass = false;  // the first has voted
+    attention.positions = protocol::PositionPolicy::block_constant;  // no page is preferred for where it stands
   }
   return attention;
 }

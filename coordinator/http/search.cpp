@@ -29,7 +29,8 @@ struct SearchForm {
   std::optional<std::string> query;
   std::size_t max_results = 10;
   RankingForm ranking;
-  AnswerAttention attention;
+  // At one distance no page is preferred for where it stands.
+  AnswerAttention attention{.spec = {.positions = protocol::PositionPolicy::block_constant}};
 };
 
 // A string, or an array that holds one.

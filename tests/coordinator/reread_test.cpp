@@ -194,6 +194,9 @@ TEST_F(RereadTest, GoesOnWhereItIsWhenTheGroupIsLostBetweenTheRuns) {
   group->order({.stall_computing_at = 0});
   const auto record = coordinator.ask(request(id));
   ASSERT_TRUE(eventually([&] { return group->counts().chunks_asked == 4; }));
+  const protocol::AttentionSpec votes = group->counts().last_started->attention;
+  EXPECT_TRUE(votes.wants_provenance && !votes.second_pass);
+  EXPECT_EQ(votes.positions, protocol::PositionPolicy::block_constant);
   coordinator.lose(*group);
   group = start_group(coordinator, {.stall_answers_at = 2});
   ASSERT_TRUE(eventually([&] { return record->tokens_now().size() == 2; }));

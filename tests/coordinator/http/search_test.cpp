@@ -46,12 +46,15 @@ TEST_F(SearchTest, AsksAChatContextAsItsUserAndARawOneByAParagraph) {
   EXPECT_EQ(std::get<std::vector<protocol::ChatMessage>>(asked().prompt),
             (std::vector<protocol::ChatMessage>{{"user", "who?"}}));
   EXPECT_EQ(asked().max_tokens, 1u);
-  EXPECT_EQ(asked().attention, (AttentionSpec{.second_pass = false, .wants_provenance = true}));
+  const auto alike = protocol::PositionPolicy::block_constant;
+  EXPECT_EQ(asked().attention, (AttentionSpec{.second_pass = false, .wants_provenance = true, .positions = alike}));
   create("raw");
   served_.ask("POST", "/v1/contexts/ctx_0000000000000002/search",
               R"({"query":"who?","attention":{"mode":"retrieval","budget_tokens":4096,"second_pass":true}})");
   EXPECT_EQ(std::get<std::string>(asked().prompt), "\n\nwho?");
-  EXPECT_EQ(asked().attention, (AttentionSpec{AttentionMode::retrieval, 4096, 512, true, true}));
+  AttentionSpec want{AttentionMode::retrieval, 4096, 512, true, true};
+  want.positions = alike;
+  EXPECT_EQ(asked().attention, want);
 }
 
 TEST_F(SearchTest, KeepsToTheNumberAndTheScoreAskedFor) {
