@@ -416,7 +416,7 @@ protocol::AttentionSpec QueryService::attention_of(const Running& query) {
   attention.reread_tokens = 0;
   if (query.run == Running::Run::votes) {
     attention.wants_provenance = true;
-    attention.second_pass = false;  // the first has voted
+    attention.second_pass = false;                                   // the first has voted
     attention.positions = protocol::PositionPolicy::block_constant;  // no page is preferred for where it stands
   }
   return attention;
