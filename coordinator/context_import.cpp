@@ -28,7 +28,7 @@ constexpr std::uint64_t kMostTokens = 1ull << 40;  // far beyond any disk; what 
 }
 
 struct Run : std::enable_shared_from_this<Run> {
-  enum class Stage : std::uint8_t { context, document, slices, chunk_end, end, over };
+  enum class Stage : std::uint8_t { context, document, slices, chunk_end, tokens, end, over };
 
   Run(ImportPlace where, ImportRequest what)
       : place(std::move(where)), request(std::move(what)), epoch(place.group.epoch()) {}
@@ -179,7 +179,7 @@ void Run::take_document(const Record& next) {
 }
 
 void Run::take_tokens(const Record& next) {
-  expect(next, stage == Stage::document || (stage == Stage::end && chunk < record().chunks.size()));
+  expect(next, stage == Stage::document || stage == Stage::tokens);
   expect(next, next.payload.size() == range().count() * sizeof(TokenId));
   const std::vector<TokenId> found = records::parse_token_ids(next.payload);
   const std::uint32_t vocabulary = place.group.model().vocabulary;
@@ -233,8 +233,7 @@ void Run::end_chunk(const Record& next) {
 // On one volume after the other, with or without blocks of it, as when a chunk is computed.
 void Run::commit_next() {
   if (uncommitted.empty()) {
-    ++chunk;
-    stage = Stage::end;
+    stage = ++chunk == record().chunks.size() ? Stage::end : Stage::tokens;
     return go_on();
   }
   const VolumeId volume = uncommitted.front();

@@ -187,6 +187,27 @@ TEST_F(TransfersTest, AnImportedContextMayBeAppendedToAndErased) {
   EXPECT_TRUE(eventually([&] { return objects(other_disk_) == 0; }));
 }
 
+// Each of its records holds, and so does their order; what it says of itself is more than it has.
+TEST_F(TransfersTest, AFileThatEndsBehindItsFirstChunkIsRefusedAndLeavesNothing) {
+  make_file();
+  ContextFileReader whole;
+  whole.append(file_);
+  std::string shorter = context_file_opening();
+  std::uint32_t records = 0;
+  bool is_behind_first = false;
+  while (const auto record = whole.next()) {
+    if (is_behind_first && record->kind != FileRecord::end) continue;
+    shorter += context_file_record(record->kind, records++, record->payload);
+    is_behind_first |= record->kind == FileRecord::chunk_end;
+  }
+  ASSERT_LT(shorter.size(), file_.size());
+  RunningCoordinator coordinator(other_directory_.path());
+  const auto group = start(coordinator, other_disk_, ranks({{21}, {22}}));
+  coordinator.wait_until_ready();
+  EXPECT_EQ(import_error(coordinator, shorter).code(), ErrorCode::storage_corrupt);
+  EXPECT_TRUE(eventually([&] { return objects(other_disk_) == 0; }));
+}
+
 TEST_F(TransfersTest, AnImportThatIsCutOrDamagedLeavesNothing) {
   make_file();
   RunningCoordinator coordinator(other_directory_.path());
