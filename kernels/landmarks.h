@@ -19,7 +19,7 @@
 // The keys of each KV head are dealt to clusters of 16 on average (RetroInfer, Chen et al. 2025). One KV head:
 //
 //   centroids  f16 [32][head_dim]   mean of the cluster's keys; zeros where it has none
-//   members    u8  [512]            the cluster of each token
+//   members    u8  [512]            the cluster of each token; read modulo 32
 //
 // head_dim * 64 + 512 bytes each, 3.5 % of f16 KV where head_dim is 64.
 #pragma once

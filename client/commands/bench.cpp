@@ -43,7 +43,7 @@ struct Trial {  // one question
   std::string answer;
   bool is_right = false;
   double seconds = 0;
-  std::uint64_t blocks_read = 0;  // of one layer each
+  std::uint64_t blocks_read = 0;  // of one layer each; where passages are read again, to find them
 };
 
 struct MethodResult {

@@ -179,10 +179,12 @@ void score_centroids(Machine& machine, const ScoreTask& task, std::uint32_t head
       const float* of_clusters = products + row * kPanelColumns;
       float* of_pages = scores + row * task.landmarks.size() * kBlockPages + i * kBlockPages;
       for (std::size_t page = 0; page < kBlockPages; ++page) {
-        float best = of_clusters[members[page * kPageTokens]];
-        for (std::size_t t = 1; t < kPageTokens; ++t) {
-          best = std::max(best, of_clusters[members[page * kPageTokens + t]]);
-        }
+        // What another store wrote may name any cluster.
+        const auto score = [&](std::size_t t) {
+          return of_clusters[members[page * kPageTokens + t] % kStripeClusters];
+        };
+        float best = score(0);
+        for (std::size_t t = 1; t < kPageTokens; ++t) best = std::max(best, score(t));
         of_pages[page] = best;
       }
     }

@@ -100,13 +100,15 @@ TEST_P(Centroids, HaveTheSameBytesForAnyNumberOfThreads) {
             clusters_of(*one_thread, *stream_, context, rope, 0, 4));
 }
 
-// Over blocks of two stripes, the first of which lacks some.
+// Over blocks of two stripes, the first of which lacks some; and whatever the bytes are.
 TEST_P(Centroids, ScoreAPageByTheBestOfItsKeys) {
   Random random(3);
   const KvFormat format{KvType::f16, 2, 64};
   StoredContext context(*backend_, format, 8 * kBlockTokens, random);
   const Question question(6, format.head_dim, {2000, 2001, 2002}, random);
-  const auto first = clusters_of(*backend_, *stream_, context, question.rope, 0, 4);
+  auto first = clusters_of(*backend_, *stream_, context, question.rope, 0, 4);
+  std::byte* members = first.data() + centroid_head_bytes(format.head_dim) - kStripeTokens;  // of the first head
+  for (std::size_t t = 0; t < kStripeTokens; t += 3) members[t] |= std::byte{0xe0};
   const auto second = clusters_of(*backend_, *stream_, context, question.rope, 4, 4);
   const std::vector<std::uint8_t> places{1, 3, 0, 1, 2, 3};
   const std::vector<const std::byte*> stripes{first.data(),  first.data(),  second.data(),
@@ -137,7 +139,8 @@ TEST_P(Centroids, ScoreAPageByTheBestOfItsKeys) {
     const float* query = question.queries.data() + (row * question.query_heads + head) * format.head_dim;
     double best = -1e30, magnitude = 0;
     for (std::size_t t = 0; t < kPageTokens; ++t) {
-      const std::size_t member = view.members[places[block] * kBlockTokens + page % kBlockPages * kPageTokens + t];
+      const std::size_t token = places[block] * kBlockTokens + page % kBlockPages * kPageTokens + t;
+      const std::size_t member = view.members[token] % kStripeClusters;
       double sum = 0, terms = 0;
       for (std::size_t c = 0; c < format.head_dim; ++c) {
         const double term = 0.125 * query[c] * reference::decode_f16(view.centroids[member * format.head_dim + c]);
