@@ -55,7 +55,7 @@ template <typename T>
 constexpr bool is_volume = is_one_of<T, protocol::ReconcileVolume, protocol::ListManifests, protocol::EraseObjects,
                                      protocol::WriteSlice, protocol::CommitObject>;
 template <typename T>
-constexpr bool is_verify = is_one_of<T, protocol::VerifyObject, protocol::ReadSlice>;
+constexpr bool is_read = is_one_of<T, protocol::VerifyObject, protocol::ReadSlice>;
 template <typename T>
 constexpr bool is_work =
     is_one_of<T, protocol::OpenContext, protocol::ContextTokens, protocol::CloseContext, protocol::ComputeChunk,
@@ -127,7 +127,7 @@ struct ControlLink::State {
 
   std::unique_ptr<ServiceQueue> texts;
   std::unique_ptr<ServiceQueue> volumes;
-  std::unique_ptr<ServiceQueue> verifications;
+  std::unique_ptr<ServiceQueue> reads;
   std::jthread thread;  // runs io; last, since it uses all the others
 };
 
@@ -265,9 +265,9 @@ void ControlLink::State::dispatch(Received received) {
     using T = std::decay_t<decltype(message)>;
     if constexpr (std::is_same_v<T, protocol::Ping>) return answer(message);
     const std::lock_guard lock(mutex);
-    if constexpr (is_text<T> || is_volume<T> || is_verify<T>) {
+    if constexpr (is_text<T> || is_volume<T> || is_read<T>) {
       incoming_bytes += received.bytes;
-      (is_text<T> ? texts : is_volume<T> ? volumes : verifications)->put(std::move(received.message), received.bytes);
+      (is_text<T> ? texts : is_volume<T> ? volumes : reads)->put(std::move(received.message), received.bytes);
     } else if constexpr (is_work<T>) {
       expect(hello.rank == 0);
       incoming_bytes += received.bytes;
@@ -365,7 +365,7 @@ ControlLink::~ControlLink() {
   // The handlers first: what they still say is sent.
   if (state.texts) state.texts->stop();
   if (state.volumes) state.volumes->stop();
-  if (state.verifications) state.verifications->stop();
+  if (state.reads) state.reads->stop();
   {
     std::unique_lock lock(state.mutex);
     state.is_closing = true;
@@ -385,7 +385,7 @@ protocol::Welcome ControlLink::connect() {
   };
   state.texts = std::make_unique<ServiceQueue>(state.handlers.on_text, on_handled, on_error);
   state.volumes = std::make_unique<ServiceQueue>(state.handlers.on_volume, on_handled, on_error);
-  state.verifications = std::make_unique<ServiceQueue>(state.handlers.on_verify, on_handled, on_error);
+  state.reads = std::make_unique<ServiceQueue>(state.handlers.on_read, on_handled, on_error);
   state.thread = std::jthread([&state] { state.io.run(); });
 
   const protocol::Welcome welcome = asio::co_spawn(state.io, state.open(), asio::use_future).get();

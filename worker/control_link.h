@@ -5,7 +5,7 @@
 //   link thread      reads, writes, answers pings; must never wait, or the coordinator counts this rank as lost
 //   text thread      Handlers::on_text, one message after the other
 //   volume thread    Handlers::on_volume, likewise: a long erase delays neither pings nor texts
-//   verify thread    Handlers::on_verify, likewise: reading what lies on disk delays nothing else
+//   read thread      Handlers::on_read, likewise: reading what lies on disk delays nothing else
 //
 // Back-pressure: send() waits while limits.h kMaxQueuedFrameBytes are on their way out. While as many have come in and
 // are not taken, the link stops reading (it goes on telling the coordinator that it lives).
@@ -42,7 +42,7 @@ struct ControlLinkHandlers {
   // WriteSlice, CommitObject; and VerifyObject, ReadSlice. Answers go out by send(). What they throw ends the link.
   std::function<void(protocol::Message)> on_text;
   std::function<void(protocol::Message)> on_volume;
-  std::function<void(protocol::Message)> on_verify;
+  std::function<void(protocol::Message)> on_read;
   // Stats and volumes of a Pong, as they are now. On the link thread, beside all others: must not wait.
   std::function<protocol::Pong()> make_pong;
   // The coordinator is gone, or cannot be understood. Once, on the link thread; not after the destructor has begun.

@@ -272,7 +272,7 @@ void run(const Options& options, spdlog::logger& log) {
   ControlLink link({options.coordinator_host, options.coordinator_port, read_secret(options.secret_file)}, hello,
                    {.on_text = [&](protocol::Message message) { text.handle(message); },
                     .on_volume = [&](protocol::Message message) { volumes.handle(message); },
-                    .on_verify = [&](protocol::Message message) { volumes.read(message); },
+                    .on_read = [&](protocol::Message message) { volumes.read(message); },
                     .make_pong = [&] { return counters.make_pong(*store); },
                     .on_lost = [&](const std::string& why) { end_group(log, why); }});
   to_coordinator = &link;

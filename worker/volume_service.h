@@ -1,7 +1,7 @@
 // Answers the coordinator's messages about volumes (ReconcileVolume, ListManifests, EraseObjects, WriteSlice,
 // CommitObject; VerifyObject, ReadSlice), beside the steps.
 //
-// Threads: the control link's volume thread, since KvStore allows one such beside the engine; read() its verify thread.
+// Threads: the control link's volume thread, since KvStore allows one such beside the engine; read() its read thread.
 #pragma once
 
 #include <functional>

@@ -221,7 +221,7 @@ void Retrieval::raise_votes(std::vector<Batch>& batches, const std::vector<float
   stream.wait();
 }
 
-// Collective. The best `pages` of each list, in whole blocks where these are the unit.
+// Collective. The best `count` pages of each list, in whole blocks where these are the unit.
 std::vector<Retrieval::List> Retrieval::best_of_all(const std::vector<Batch>& batches, std::size_t count) const {
   const bool by_block = spec_.unit == protocol::SelectionUnit::block;
   if (by_block) count = protocol::ceil_div(count, kPagesPerBlock);
